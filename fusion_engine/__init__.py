@@ -1,0 +1,39 @@
+"""Compose modality encoders, fusions and generative heads into VAE, GAN and VAE-GAN graphs.
+
+Every public name is here, loaded when first used: importing the package imports neither torch nor a plugin.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError nearest",
+    "fusion_engine.hooks": "hookimpl",
+    "fusion_engine.values": "Batch DistributionLikelihood Features Likelihood Media Noise Posterior Samples Signal Term Widths fill",
+    "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality PosteriorNetwork "
+    "Prior SequenceModality over_samples require",
+    "fusion_engine.config": "RunConfig read_config write_config",
+    "fusion_engine.plugins": "Registry",
+    "fusion_engine.graph": "Graph",
+    "fusion_engine.run": "Clock Player Run",
+    "fusion_engine.losses": "Loss",
+    "fusion_engine.data": "Table",
+    "fusion_engine.model": "FusionModel",
+    "fusion_engine.engine": "Engine",
+}
+_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}
+
+__version__ = "0.1.0"
+__all__ = sorted([*_MODULE_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'fusion_engine' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
