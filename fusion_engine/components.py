@@ -16,22 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fusion_engine.errors import DataError
+from fusion_engine.kinds import KINDS as KINDS
 from fusion_engine.values import Features, Likelihood, Media, Noise, Posterior, Signal, Widths, fill
-
-KINDS = (
-    "modality",
-    "encoder",
-    "fusion",
-    "posterior",
-    "prior",
-    "decoder",
-    "head",
-    "loss",
-    "recipe",
-    "ensemble",
-    "metric",
-    "dataset",
-)
 
 
 class Modality(ABC):
@@ -87,7 +73,14 @@ class Modality(ABC):
         position = None
         if all(s.position is not None for s in samples):
             position = torch.stack([pad(s.position) for s in samples if s.position is not None])
-        return Signal(torch.stack([pad(s.data) for s in samples]), torch.stack([pad(m) for m in masks if m is not None]), position)
+        return Signal(
+            torch.stack([pad(s.data) for s in samples]), torch.stack([pad(m) for m in masks if m is not None]), position
+        )
+
+    @property
+    def size(self) -> int:
+        """How many numbers one sample holds at most: what reconstruction losses balance modalities by."""
+        return self.example(1).data[0].numel()
 
     def blank(self) -> Signal:
         """One prepared sample that stands in for a missing one; nothing of it is ever seen."""
@@ -115,6 +108,11 @@ class ImageModality(Modality):
     shape: tuple[int, int, int]
     """(c, h, w)"""
 
+    @property
+    def size(self) -> int:
+        """The number of values c h w."""
+        return math.prod(self.shape)
+
 
 class SequenceModality(Modality):
     """Ragged signals [b n c] with mask [b n], in order of time."""
@@ -125,12 +123,22 @@ class SequenceModality(Modality):
     binary: tuple[int, ...]
     """The channels that hold 0 or 1; the others are continuous."""
 
+    @property
+    def size(self) -> int:
+        """The number of values of the longest sequence."""
+        return self.length * self.channels
+
 
 class CategoryModality(Modality):
     """Labels [b] (integers), or their relaxation [b v] (soft one-hot). No mask."""
 
     classes: Sequence[str | int | bool]
     """The raw label of each index."""
+
+    @property
+    def size(self) -> int:
+        """One."""
+        return 1
 
 
 class Encoder(nn.Module, ABC):

@@ -38,6 +38,7 @@ def graph_built(graph: Any, context: Any) -> None:
 @hookspec
 def configure_callbacks(model: Any, config: Any, context: Any) -> list[Any]:
     """Return training callbacks (see ``fusion_engine.training``)."""
+    return []
 
 
 @hookspec
@@ -48,8 +49,10 @@ def stage_started(stage: Any, model: Any, context: Any) -> None:
 @hookspec
 def report_sections(run_directory: Any, context: Any) -> list[Any]:
     """Return extra sections of the report."""
+    return []
 
 
 @hookspec
 def environment_checks() -> list[tuple[str, bool, str]]:
     """Return (what, whether it is fine, a remark) for ``fusion-engine doctor``."""
+    return []

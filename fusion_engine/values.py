@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -81,7 +81,7 @@ class Features:
     position: Float[Tensor, "b n p"] | None = None
 
     @classmethod
-    def of_pooled(cls, pooled: Float[Tensor, "b dp"]) -> Self:
+    def of_pooled(cls, pooled: Float[Tensor, "b dp"]) -> "Features":
         """Wrap one vector a row; it is also the only token."""
         return cls(pooled[:, None], pooled, torch.ones(len(pooled), 1, dtype=torch.bool, device=pooled.device))
 
@@ -91,7 +91,7 @@ class Features:
         tokens: Float[Tensor, "b n d"],
         mask: Bool[Tensor, "b n"] | None = None,
         position: Float[Tensor, "b n p"] | None = None,
-    ) -> Self:
+    ) -> "Features":
         """Pool tokens by the mean over the valid ones; a row with none gives zeros."""
         if mask is None:
             mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
@@ -99,7 +99,7 @@ class Features:
         return cls(tokens, tokens.sum(1) / mask.sum(1, keepdim=True).clamp(min=1), mask, position)
 
     @classmethod
-    def absent(cls, b: int, widths: Widths, like: Tensor | None = None) -> Self:
+    def absent(cls, b: int, widths: Widths, like: Tensor | None = None) -> "Features":
         """Stand in for an input that no row has: one masked token of zeros a row."""
         like = torch.empty(0) if like is None else like
         return cls(
@@ -143,7 +143,7 @@ class Noise:
     total: int
 
     @classmethod
-    def of(cls, b: int, seed: int = 0) -> Self:
+    def of(cls, b: int, seed: int = 0) -> "Noise":
         """Noise for b rows that are a whole batch by themselves."""
         return cls(seed, torch.arange(b), b)
 
@@ -152,7 +152,9 @@ class Noise:
         digest = hashlib.blake2b(repr((self.key, *names)).encode(), digest_size=8).digest()
         return replace(self, key=int.from_bytes(digest, "big") >> 1)
 
-    def _draw(self, function: Callable[..., Tensor], lead: Sequence[int], shape: Sequence[int], like: Tensor | None) -> Tensor:
+    def _draw(
+        self, function: Callable[..., Tensor], lead: Sequence[int], shape: Sequence[int], like: Tensor | None
+    ) -> Tensor:
         generator = torch.Generator().manual_seed(self.key)
         drawn = function(*lead, self.total, *shape, generator=generator).index_select(len(lead), self.index)
         return drawn if like is None else drawn.to(device=like.device, dtype=like.dtype)
@@ -168,8 +170,8 @@ class Noise:
 
 def map_distribution(distribution: Distribution, function: Callable[[Tensor], Tensor]) -> Distribution:
     """Rebuild a location-scale distribution with one function applied to each of its parameters."""
-    names = distribution.arg_constraints
-    return type(distribution)(**{name: function(getattr(distribution, name)) for name in names}, validate_args=False)
+    parameters: dict[str, Any] = {name: function(getattr(distribution, name)) for name in distribution.arg_constraints}
+    return type(distribution)(**parameters, validate_args=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +206,7 @@ class Posterior:
         weights: Tensor | None = None,
         experts: Mapping[str, Distribution] | None = None,
         choice: Tensor | None = None,
-    ) -> Self:
+    ) -> "Posterior":
         """Wrap a factorised distribution [*k b z]; z starts at its mean and the weights as equal shares over k."""
         z = distribution.mean
         if weights is None:
@@ -244,8 +246,8 @@ class Posterior:
         b, width = self.z.shape[-2:]
         weights = self.weights.reshape(-1, b)
         if noise is not None:
-            u = noise.uniform(like=weights)
-            index = (weights.cumsum(0) <= u * weights.sum(0)).sum(0).clamp(max=len(weights) - 1)
+            cumulated = weights.float().cumsum(0)  # a uniform number in half precision may be 1
+            index = (cumulated <= noise.uniform(like=cumulated) * cumulated[-1]).sum(0)
         else:
             index = self.choice if self.choice is not None else weights.argmax(0)
 
@@ -284,11 +286,6 @@ class Likelihood(ABC):
     def mean(self) -> Signal:
         """The expected signal (the most likely one for discrete data); differentiable where data is continuous."""
 
-    @property
-    @abstractmethod
-    def size(self) -> int:
-        """How many numbers one full sample holds: what reconstruction losses balance modalities by."""
-
 
 class DistributionLikelihood(Likelihood):
     """A likelihood over unmasked data from one torch distribution of batch shape [*k b ...], event axes included in ``...``."""
@@ -303,13 +300,16 @@ class DistributionLikelihood(Likelihood):
         return log_prob.flatten(self.sample_axes + 1).sum(-1) if log_prob.ndim > self.sample_axes + 1 else log_prob
 
     def sample(self, noise: Noise) -> Signal:
-        """Draw by the inverse CDF, or for Categorical by comparing with the cumulated probabilities."""
+        """Draw by the inverse CDF; Categorical and Bernoulli by comparing with their (cumulated) probabilities."""
         d = self.distribution
         lead = d.batch_shape[: self.sample_axes]
         own = d.batch_shape[self.sample_axes + 1 :]
         if isinstance(d, torch.distributions.Categorical):
-            u = noise.uniform(*own, lead=lead, like=d.probs)
-            return Signal((d.probs.cumsum(-1) <= u[..., None]).sum(-1).clamp(max=d.probs.shape[-1] - 1))
+            cumulated = d.probs.float().cumsum(-1)
+            u = noise.uniform(*own, lead=lead, like=cumulated)
+            return Signal((cumulated <= u[..., None] * cumulated[..., -1:]).sum(-1))
+        if isinstance(d, torch.distributions.Bernoulli):
+            return Signal((noise.uniform(*own, lead=lead, like=d.probs) < d.probs).to(d.probs.dtype))
         if isinstance(d, torch.distributions.Normal):
             return Signal(d.loc + d.scale * noise.normal(*own, lead=lead, like=d.loc))
         return Signal(d.icdf(noise.uniform(*own, lead=lead, like=d.mean).clamp(1e-6, 1 - 1e-6)))
@@ -319,11 +319,6 @@ class DistributionLikelihood(Likelihood):
         """The mean, or the mode of a categorical."""
         discrete = isinstance(self.distribution, torch.distributions.Categorical)
         return Signal(self.distribution.mode if discrete else self.distribution.mean)
-
-    @property
-    def size(self) -> int:
-        """Numbers in one sample."""
-        return max(1, self.distribution.batch_shape[self.sample_axes + 1 :].numel())
 
 
 class Samples(Likelihood):
@@ -338,7 +333,9 @@ class Samples(Likelihood):
         Raises:
             FusionError: always.
         """
-        raise FusionError("this generator has no density, so nothing can be reconstructed with it", fix="use an adversarial loss")
+        raise FusionError(
+            "this generator has no density, so nothing can be reconstructed with it", fix="use an adversarial loss"
+        )
 
     def sample(self, noise: Noise) -> Signal:
         """Return the sample that the latent stands for."""
@@ -348,11 +345,6 @@ class Samples(Likelihood):
     def mean(self) -> Signal:
         """The sample itself."""
         return self.signal
-
-    @property
-    def size(self) -> int:
-        """Numbers in one sample."""
-        return self.signal.data[0].numel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -372,7 +364,7 @@ class Batch:
     total: int
 
     @classmethod
-    def of(cls, signals: Mapping[str, Signal], present: Mapping[str, Rows] | None = None) -> Self:
+    def of(cls, signals: Mapping[str, Signal], present: Mapping[str, Rows] | None = None) -> "Batch":
         """A whole batch by itself, everything present unless said otherwise."""
         b = len(next(iter(signals.values())))
         device = next(iter(signals.values())).data.device
@@ -407,10 +399,10 @@ class Term(NamedTuple):
     """
 
     sum: Float[Tensor, ""]
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
 
     @classmethod
-    def of(cls, values: Float[Tensor, " b"], rows: Rows) -> Self:
+    def of(cls, values: Float[Tensor, " b"], rows: Rows) -> "Term":
         """Sum values [b] where ``rows`` is True; the others may hold anything."""
         return cls(values.masked_fill(~rows, 0.0).sum(), rows.sum())
 

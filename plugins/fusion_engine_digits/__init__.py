@@ -1,0 +1,14 @@
+"""Handwritten digits as images and pen strokes: a multimodal data set that needs no download."""
+
+from typing import TYPE_CHECKING
+
+from fusion_engine import hookimpl
+
+if TYPE_CHECKING:
+    from fusion_engine import Registry
+
+
+@hookimpl
+def register_components(registry: "Registry") -> None:
+    """Register the data set."""
+    registry.dataset("digits", "fusion_engine_digits.digits:Digits")

@@ -1,0 +1,43 @@
+"""Priors, posteriors, losses, and the recipes of generative models."""
+
+from typing import TYPE_CHECKING
+
+from fusion_engine import hookimpl
+
+if TYPE_CHECKING:
+    from fusion_engine import Registry
+
+
+@hookimpl
+def register_components(registry: "Registry") -> None:
+    """Register everything, one family after another."""
+    _priors(registry)
+    _posteriors(registry)
+    _losses(registry)
+    _recipes(registry)
+
+
+def _priors(registry: "Registry") -> None:
+    registry.prior("normal", "fusion_engine_generative.priors.normal:StandardNormal")
+    registry.prior("mixture", "fusion_engine_generative.priors.mixture:MixturePrior")
+
+
+def _posteriors(registry: "Registry") -> None:
+    registry.posterior("gaussian", "fusion_engine_generative.posteriors.gaussian:GaussianPosterior")
+    registry.posterior("poe", "fusion_engine_generative.posteriors.poe:PoEPosterior")
+    registry.posterior("mvae", "fusion_engine_generative.posteriors.mvae:MVAEPosterior")
+    registry.posterior("mopoe", "fusion_engine_generative.posteriors.mopoe:MoPoEPosterior")
+
+
+def _losses(registry: "Registry") -> None:
+    registry.loss("reconstruction", "fusion_engine_generative.losses.reconstruction:Reconstruction")
+    registry.loss("kl", "fusion_engine_generative.losses.kl:KL")
+    registry.loss("non_saturating", "fusion_engine_generative.losses.games:NonSaturating")
+    registry.loss("relativistic", "fusion_engine_generative.losses.games:Relativistic")
+    registry.loss("feature_matching", "fusion_engine_generative.losses.feature_matching:FeatureMatching")
+
+
+def _recipes(registry: "Registry") -> None:
+    registry.recipe("vae", "fusion_engine_generative.recipes.vae:vae")
+    registry.recipe("gan", "fusion_engine_generative.recipes.gan:gan")
+    registry.recipe("vae_gan", "fusion_engine_generative.recipes.vae_gan:vae_gan")

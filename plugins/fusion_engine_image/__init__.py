@@ -1,0 +1,17 @@
+"""Images: their modality, encoders and decoder."""
+
+from typing import TYPE_CHECKING
+
+from fusion_engine import hookimpl
+
+if TYPE_CHECKING:
+    from fusion_engine import Registry
+
+
+@hookimpl
+def register_components(registry: "Registry") -> None:
+    """Register what this plugin offers."""
+    registry.modality("image", "fusion_engine_image.modality:Image")
+    registry.encoder("conv", "fusion_engine_image.conv_encoder:ConvEncoder")
+    registry.encoder("timm", "fusion_engine_image.timm_encoder:TimmEncoder", requires=("timm",))
+    registry.decoder("conv", "fusion_engine_image.conv_decoder:ConvDecoder")

@@ -1,0 +1,17 @@
+"""Sequences of vectors, such as pen strokes or sensor readings: their modality, encoders and decoder."""
+
+from typing import TYPE_CHECKING
+
+from fusion_engine import hookimpl
+
+if TYPE_CHECKING:
+    from fusion_engine import Registry
+
+
+@hookimpl
+def register_components(registry: "Registry") -> None:
+    """Register what this plugin offers."""
+    registry.modality("sequence", "fusion_engine_sequence.modality:Series")
+    registry.encoder("rnn", "fusion_engine_sequence.rnn_encoder:RNNEncoder")
+    registry.encoder("transformer", "fusion_engine_sequence.transformer_encoder:TransformerEncoder")
+    registry.decoder("rnn", "fusion_engine_sequence.rnn_decoder:RNNDecoder")

@@ -1,0 +1,54 @@
+"""What ``__init__.py`` loads lazily, for type checkers; a test keeps both alike."""
+
+from fusion_engine.components import CategoryModality as CategoryModality
+from fusion_engine.components import Dataset as Dataset
+from fusion_engine.components import Decoder as Decoder
+from fusion_engine.components import Encoder as Encoder
+from fusion_engine.components import Fusion as Fusion
+from fusion_engine.components import Head as Head
+from fusion_engine.components import ImageModality as ImageModality
+from fusion_engine.components import Modality as Modality
+from fusion_engine.components import PosteriorNetwork as PosteriorNetwork
+from fusion_engine.components import Prior as Prior
+from fusion_engine.components import SequenceModality as SequenceModality
+from fusion_engine.components import over_samples as over_samples
+from fusion_engine.components import require as require
+from fusion_engine.config import Player as Player
+from fusion_engine.config import RunConfig as RunConfig
+from fusion_engine.config import read_config as read_config
+from fusion_engine.config import write_config as write_config
+from fusion_engine.data import Table as Table
+from fusion_engine.engine import Engine as Engine
+from fusion_engine.errors import BuildError as BuildError
+from fusion_engine.errors import ConfigError as ConfigError
+from fusion_engine.errors import ContractError as ContractError
+from fusion_engine.errors import DataError as DataError
+from fusion_engine.errors import FusionError as FusionError
+from fusion_engine.errors import PluginError as PluginError
+from fusion_engine.errors import TrainingError as TrainingError
+from fusion_engine.errors import nearest as nearest
+from fusion_engine.graph import Graph as Graph
+from fusion_engine.hooks import hookimpl as hookimpl
+from fusion_engine.losses import Loss as Loss
+from fusion_engine.losses import check_modalities as check_modalities
+from fusion_engine.losses import nodes_of as nodes_of
+from fusion_engine.model import FusionModel as FusionModel
+from fusion_engine.plugins import Registry as Registry
+from fusion_engine.run import Clock as Clock
+from fusion_engine.run import Run as Run
+from fusion_engine.values import Batch as Batch
+from fusion_engine.values import DistributionLikelihood as DistributionLikelihood
+from fusion_engine.values import Features as Features
+from fusion_engine.values import Likelihood as Likelihood
+from fusion_engine.values import Media as Media
+from fusion_engine.values import Noise as Noise
+from fusion_engine.values import Posterior as Posterior
+from fusion_engine.values import Rows as Rows
+from fusion_engine.values import Samples as Samples
+from fusion_engine.values import Signal as Signal
+from fusion_engine.values import Term as Term
+from fusion_engine.values import Widths as Widths
+from fusion_engine.values import fill as fill
+from fusion_engine.wiring import match as match
+
+__version__: str

@@ -1,0 +1,199 @@
+"""From a config to a graph: components looked up and configured, nodes constructed in order, losses last."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, cast, get_type_hints
+
+import torch
+from torch import nn
+
+from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, PosteriorNetwork, Prior, TakesFeatures
+from fusion_engine.config import NodeConfig, Part, RunConfig
+from fusion_engine.errors import BuildError, ConfigError, FusionError
+from fusion_engine.graph import Graph
+from fusion_engine.plugins import Registry
+from fusion_engine.probe import probe
+from fusion_engine.signature import construct_kwargs, validate_config
+from fusion_engine.values import Noise, Widths
+from fusion_engine.wiring import Node, wire
+
+log = logging.getLogger("fusion_engine")
+
+
+def complete(config: RunConfig, registry: Registry) -> RunConfig:
+    """Fill in every default and every full component name, and check each part's config.
+
+    Raises:
+        ConfigError: a key is unknown, a value has the wrong type or is out of range; the message has its place.
+    """
+
+    def part(kind: str, where: str, given: Part) -> dict[str, Any]:
+        entry = registry.resolve(given.use, kind or None)
+        values = validate_config(entry.load(), given.with_, where)
+        return {"use": entry.full_name, "with": values}
+
+    plain = config.plain()
+    plain["modalities"] = {m: part("modality", f"modality {m!r}", p) for m, p in config.modalities.items()}
+    plain["nodes"] = {
+        n: {**plain["nodes"][n], **part("", f"node {n!r}", _with_latent(config, p))} for n, p in config.nodes.items()
+    }
+    plain["losses"] = {n: part("loss", f"loss {n!r}", p) for n, p in config.losses.items()}
+    if config.data is not None:
+        plain["data"] = part("dataset", "data", config.data)
+    return RunConfig.model_validate(plain)
+
+
+def _with_latent(config: RunConfig, node: NodeConfig) -> NodeConfig:
+    """Give a prior that is fitted to posteriors the width of their latents."""
+    if not node.of or "latent" in node.with_:
+        return node
+    names = [node.of] if isinstance(node.of, str) else node.of
+    widths = [config.nodes[n].with_.get("latent") for n in names if n in config.nodes]
+    if any(w is None for w in widths):
+        return node
+    return node.model_copy(update={"with_": {**node.with_, "latent": sum(w for w in widths if w is not None)}})
+
+
+def build_modalities(config: RunConfig, registry: Registry) -> dict[str, Modality]:
+    """Construct the modalities of a completed config."""
+    return {
+        name: cast(
+            Modality, _construct(f"modality {name!r}", registry.resolve(part.use, "modality").load(), part.with_)
+        )
+        for name, part in config.modalities.items()
+    }
+
+
+def _construct(where: str, target: Any, values: Mapping[str, Any], *wiring: Any) -> Any:
+    kwargs = construct_kwargs(target, values, where)
+    try:
+        return target(*wiring, **kwargs)
+    except FusionError as error:
+        if error.where is not None:
+            raise
+        raise type(error)(
+            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
+        ) from error
+    except Exception as error:
+        raise BuildError(
+            f"{target.__name__} cannot be constructed: {type(error).__name__}: {error}",
+            where=where,
+            fix="check its config and its inputs",
+        ) from error
+
+
+def build(config: RunConfig, registry: Registry) -> Graph:
+    """Build and probe the graph of a completed config. Weights are a function of the seed and each node's name.
+
+    Raises:
+        FusionError: what is wrong with it, naming node, port, expected, actual and a fix.
+    """
+    wiring = wire(config, registry)
+    graph = Graph(wiring, build_modalities(config, registry))
+    seed = Noise.of(1, config.train.seed)
+    with torch.random.fork_rng(devices=[]):
+        for name in wiring.order:
+            torch.manual_seed(seed.at("weights", name).key)
+            graph.add(name, _node(graph, wiring.nodes[name], registry, config.nodes[name].with_))
+        for name, part in config.losses.items():
+            graph.add_loss(
+                name, _construct(f"loss {name!r}", registry.resolve(part.use, "loss").load(), part.with_, graph)
+            )
+    probe(graph)
+    return graph
+
+
+def _node(graph: Graph, node: Node, registry: Registry, values: Mapping[str, Any]) -> nn.Module:
+    target = registry.resolve(node.use, node.kind).load()
+    where = f"node {node.name!r}"
+    if node.kind == "encoder":
+        source = node.ports["in"][0]
+        modality = source if source in graph.modalities else str(graph.wiring.nodes[source].out)
+        _check_family(graph, target, modality, f"{where}, port 'in'")
+        return cast(Encoder, _construct(where, target, values, graph.modalities[modality]))
+    if node.kind == "prior":
+        return _prior(graph, node, target, values)
+    if node.kind == "decoder":
+        _check_family(graph, target, str(node.out), f"{where}, port 'out'")
+        latent = sum(widths_of(graph, s).pooled for s in node.ports["z"])
+        conditions = {port: widths_of(graph, names[0]) for port, names in node.ports.items() if port != "z"}
+        return cast(Decoder, _construct(where, target, values, latent, graph.modalities[str(node.out)], conditions))
+    inputs = {s: widths_of(graph, s) for s in node.ports["in"]}
+    _check_number(target, len(inputs), where)
+    if node.kind == "head":
+        return _head(graph, node, target, values, inputs)
+    return cast(nn.Module, _construct(where, target, values, inputs))
+
+
+def _prior(graph: Graph, node: Node, target: type[Prior], values: Mapping[str, Any]) -> Prior:
+    where = f"node {node.name!r}"
+    prior = cast(Prior, _construct(where, target, values))
+    if node.of and not target.fits:
+        raise BuildError(
+            f"{node.use} has nothing to fit", where=f"{where}, port 'of'", fix="remove 'of', or use prior/mixture"
+        )
+    wanted = [n for n in node.of if n in graph.wiring.nodes]
+    width = sum(_latent_of(graph, n) for n in wanted)
+    if node.of and width != prior.latent:
+        raise BuildError(
+            "the prior is not as wide as the latents it is fitted to",
+            where=where,
+            expected=f"latent: {width}",
+            actual=f"latent: {prior.latent}",
+            fix="leave 'latent' out",
+        )
+    return prior
+
+
+def _latent_of(graph: Graph, posterior: str) -> int:
+    return graph.posterior(posterior).latent
+
+
+def _head(
+    graph: Graph, node: Node, target: type[Head], values: Mapping[str, Any], inputs: Mapping[str, Widths]
+) -> Head:
+    where = f"node {node.name!r}"
+    if target.predicts and node.out is None:
+        raise BuildError(f"{node.use} does not know what to predict", where=where, fix="add 'out' with a modality")
+    if not target.predicts and node.out is not None:
+        raise BuildError(f"{node.use} predicts no modality", where=f"{where}, port 'out'", fix="remove 'out'")
+    if node.out is not None:
+        _check_family(graph, target, node.out, f"{where}, port 'out'")
+    return cast(Head, _construct(where, target, values, inputs, graph.modalities[node.out] if node.out else None))
+
+
+def widths_of(graph: Graph, name: str) -> Widths:
+    """The widths of a node's output as features: a posterior's and a prior's are its latent."""
+    module = graph[name]
+    if isinstance(module, Encoder | Fusion):
+        return module.widths
+    if isinstance(module, PosteriorNetwork | Prior):
+        return Widths(module.latent, module.latent)
+    raise BuildError(f"the node {name!r} has no features")
+
+
+def _check_family(graph: Graph, target: type, modality: str, where: str) -> None:
+    """Check a component's annotation of its modality before it is constructed."""
+    hints = get_type_hints(target.__init__)
+    family = hints.get("modality")
+    actual = graph.modalities[modality]
+    if isinstance(family, type) and not isinstance(actual, family):
+        raise BuildError(
+            f"{target.__name__} does not fit the modality {modality!r}",
+            where=where,
+            expected=family.__name__,
+            actual=f"{type(actual).__name__}, {graph.wiring.modalities[modality]}",
+            fix=f"use a component for it, such as {type(actual).encoder} or {type(actual).decoder}",
+        )
+
+
+def _check_number(target: type[TakesFeatures], number: int, where: str) -> None:
+    low, high = target.min_inputs, target.max_inputs
+    if number < low or (high is not None and number > high):
+        expected = f"{low} or more" if high is None else f"{low} to {high}"
+        raise ConfigError(
+            f"{target.__name__} takes another number of inputs",
+            where=f"{where}, port 'in'",
+            expected=expected,
+            actual=str(number),
+        )

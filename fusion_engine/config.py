@@ -1,0 +1,241 @@
+"""The run config: pydantic models, YAML 1.2 in and out. No torch, and reading one runs no code."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fusion_engine.errors import ConfigError, nearest
+
+Player = Literal["generator", "discriminator"]
+PLAYERS: tuple[Player, ...] = ("discriminator", "generator")
+"""In the order of their turns."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True, frozen=True)
+
+
+class Part(_Strict):
+    """A component by name, and its config."""
+
+    use: str
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+
+
+class NodeConfig(Part):
+    """One node: its component, what is wired into its ports, and for decoders and predicting heads what comes out.
+
+    ``of`` is for a prior that is fitted to the latents of one posterior (or of several together) after training.
+    """
+
+    in_: str | list[str] | dict[str, str | list[str]] | None = Field(default=None, alias="in")
+    out: str | None = None
+    of: str | list[str] | None = None
+
+
+class UntilConfig(_Strict):
+    """End a stage early: when ``metric`` (a logged loss) has not improved by ``delta`` for ``patience`` epochs."""
+
+    metric: str
+    patience: Positive = 3
+    delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StageConfig(_Strict):
+    """A span of training: which losses are active, for how long, and which nodes learn (globs)."""
+
+    name: Name
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    losses: Annotated[list[str], Field(min_length=1)]
+    learn: list[str] = Field(default_factory=lambda: ["*"])
+    until: UntilConfig | None = None
+
+
+class OptimizerConfig(_Strict):
+    """Adam (decoupled weight decay where it is not zero)."""
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    betas: Annotated[list[Annotated[float, Field(ge=0, lt=1)]], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.9, 0.999]
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class TurnsConfig(_Strict):
+    """How many turns each player takes on one batch."""
+
+    discriminator: Positive = 1
+    generator: Positive = 1
+
+
+def _default_optimizers() -> dict[Player, OptimizerConfig]:
+    return {"generator": OptimizerConfig(), "discriminator": OptimizerConfig(lr=2e-4, betas=[0.0, 0.99])}
+
+
+class TrainConfig(_Strict):
+    """How to train.
+
+    ``batch_size`` is the rows of one optimizer step, whatever the number of processes and of accumulation steps
+    that share them. ``ema_half_life`` is in rows; 0 keeps no average. ``schedule`` scales the learning rates over
+    the whole run, cosine down to a tenth. ``checkpoint_every`` is in steps.
+    """
+
+    batch_size: Positive = 128
+    accumulate: Positive = 1
+    optimizer: dict[Player, OptimizerConfig] = Field(default_factory=_default_optimizers)
+    turns: TurnsConfig = Field(default_factory=TurnsConfig)
+    schedule: Literal["constant", "cosine"] = "constant"
+    clip: Annotated[float, Field(gt=0)] | None = None
+    ema_half_life: Annotated[float, Field(ge=0)] = 0.0
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    seed: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Positive = 200
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class RunConfig(_Strict):
+    """A whole run: what is computed, what is minimised, when, on which data."""
+
+    fusion_graph: Literal[1] = 1
+    name: str = "model"
+    modalities: Annotated[dict[Name, Part], Field(min_length=1)]
+    nodes: Annotated[dict[Name, NodeConfig], Field(min_length=1)]
+    losses: dict[Name, Part] = Field(default_factory=dict)
+    stages: list[StageConfig] = Field(default_factory=list)
+    players: dict[Player, list[str]] = Field(default_factory=dict)
+    data: Part | None = None
+    train: TrainConfig = Field(default_factory=TrainConfig)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as the mapping that a YAML file holds, unset fields left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's core schema: 1e-3 is a number; only true and false are booleans, so that ``no`` is a word."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in rules if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+    ]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _no_duplicate_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    keys = [loader.construct_object(k, deep=True) for k, _ in node.value]
+    twice = sorted({str(k) for k in keys if keys.count(k) > 1})
+    if twice:
+        raise ConfigError(
+            f"the key {twice[0]!r} stands twice", where=str(node.start_mark).strip(), fix="rename or remove one"
+        )
+    return yaml.SafeLoader.construct_mapping(loader, node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _no_duplicate_keys)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file.
+
+    Raises:
+        ConfigError: it is missing or no YAML; the message has the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the file {path} cannot be read: {error.strerror}", fix="check the path") from error
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML", actual=str(error)) from error
+
+
+def read_config(source: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
+    """Read and check the form of a run config given as a YAML file, a mapping or itself.
+
+    Raises:
+        ConfigError: every wrong key and value, each with its place.
+    """
+    if isinstance(source, RunConfig):
+        return source
+    where = str(source) if isinstance(source, str | Path) else "config"
+    values = read_yaml(Path(source)) if isinstance(source, str | Path) else source
+    if not isinstance(values, Mapping):
+        raise ConfigError("a run config is a mapping", where=where, actual=type(values).__name__)
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("the config is wrong:\n" + "\n".join(map(_explain, error.errors())), where=where) from None
+
+
+def _explain(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part != "function-plain")
+    if error["type"] == "extra_forbidden":
+        return f"  - {place}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+    if error["type"] == "missing":
+        return f"  - {place}: is required"
+    given = repr(error["input"])
+    return f"  - {place}: {error['msg']}; found {given if len(given) < 80 else given[:77] + '...'}"
+
+
+_SECTION: dict[str, type[BaseModel]] = {
+    "modalities": Part,
+    "nodes": NodeConfig,
+    "losses": Part,
+    "stages": StageConfig,
+    "data": Part,
+    "train": TrainConfig,
+    "optimizer": OptimizerConfig,
+    "turns": TurnsConfig,
+    "until": UntilConfig,
+}
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    sections = [part for part in location if part in _SECTION]
+    model = _SECTION[sections[-1]] if sections else RunConfig
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists and mappings on one line, as people write them."""
+
+
+def _mapping(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.Node:
+    flat = not any(isinstance(v, dict) and v for v in data.values()) and len(str(data)) < 90
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=flat)
+
+
+def _list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    return dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(v, dict) for v in data)
+    )
+
+
+_Dumper.add_representer(dict, _mapping)
+_Dumper.add_representer(list, _list)
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write a config so that ``read_config`` returns the same."""
+    path.write_text(
+        yaml.dump(config.plain(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8"
+    )

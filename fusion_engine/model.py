@@ -1,0 +1,354 @@
+"""A fused model: fit it, generate, translate, reconstruct, impute, predict, save."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fusion_engine.artefact import write_artefact
+from fusion_engine.build import build, complete
+from fusion_engine.components import CategoryModality, Head, Modality
+from fusion_engine.config import RunConfig
+from fusion_engine.data import Prepared, Table, collate
+from fusion_engine.errors import DataError, FusionError, nearest
+from fusion_engine.graph import Graph
+from fusion_engine.plugins import Plugins
+from fusion_engine.run import Run, prior_draw
+from fusion_engine.training import Callback, Trainer
+from fusion_engine.training.trainer import Progress
+from fusion_engine.values import Batch, Noise, Posterior, Signal
+
+CHUNK = 256
+"""Rows evaluated at once when no gradient is needed."""
+TRAINING = "training"
+"""Names the priors that posteriors are trained with, where a fitted one exists too."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What hooks are told: the plugins, and the config as it was completed."""
+
+    plugins: Plugins
+    config: RunConfig
+
+
+class FusionModel:
+    """A config and its graph. Make one with ``Engine.build``, ``Engine.recipe`` or ``Engine.load``.
+
+    Args:
+        config: completed; every default filled in.
+        graph: built from it.
+        plugins: where its components come from.
+    """
+
+    def __init__(self, config: RunConfig, graph: Graph, plugins: Plugins) -> None:
+        self.config, self.graph, self.plugins = config, graph, plugins
+        self.metrics: dict[str, Any] = {}
+        self.progress = Progress()
+        self.graph.eval()
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """The modalities, fitted once ``fit`` has seen data."""
+        return self.graph.modalities
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.graph.parameters()), torch.device("cpu"))
+
+    # Training
+
+    def prepare(self, data: Any) -> Prepared:
+        """Check data against the modalities, learn their config from it (shapes, classes ...) and build the graph for it.
+
+        Raises:
+            DataError: a column is missing, samples do not fit together.
+        """
+        table = data if isinstance(data, Table) else Table(data)
+        table.check(list(self.modalities))
+        learned = {name: modality.fit(table.column(name)) for name, modality in self.modalities.items()}
+        plain = self.config.plain()
+        for name, values in learned.items():
+            plain["modalities"][name]["with"] |= values
+        config = complete(RunConfig.model_validate(plain), self.plugins.registry)
+        if config != self.config:
+            self.config, self.graph = config, build(config, self.plugins.registry)
+            self.plugins.call("graph_built", graph=self.graph, context=Context(self.plugins, config))
+        return Prepared(table, self.modalities)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        directory: str | Path | None = None,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        fabric: Any = None,
+    ) -> "FusionModel":
+        """Train through all stages, then fit the priors that are fitted to latents.
+
+        An interrupt (Ctrl-C) ends training early and leaves a usable model.
+
+        Args:
+            data: a table (columns, data frame, rows, Dataset); gaps are missing samples.
+            directory: where checkpoints go, every ``train.checkpoint_every`` steps.
+            resume: go on from the checkpoint there.
+            callbacks: called at fixed moments of training.
+            fabric: a ``lightning_fabric.Fabric`` for other devices or several processes.
+
+        Raises:
+            DataError: the data does not fit. TrainingError: NaN, or nothing to learn.
+        """
+        if not self.config.stages:
+            raise FusionError("the config has no stages, so there is nothing to train", fix="add stages")
+        rows = self.prepare(data)
+        context = Context(self.plugins, self.config)
+        extra = self.plugins.call("configure_callbacks", model=self, config=self.config, context=context)
+        own = [_Stages(self, context), *callbacks, *(c for found in extra for c in found or [])]
+        where = None if directory is None else Path(directory)
+        trainer = Trainer(self.graph, self.config, rows, directory=where, callbacks=own, fabric=fabric)
+        self.progress = trainer.fit(resume=resume)
+        self.metrics["interrupted"] = trainer.interrupted
+        self.fit_priors(rows)
+        return self
+
+    def fit_priors(self, rows: Prepared) -> None:
+        """Fit every prior that is wired ``of`` posteriors to draws from them on the given rows."""
+        for name, posteriors in self.graph.fitted_priors().items():
+            z = self.latents(rows, posteriors, sample=True)
+            prior = cast(Any, self.graph[name])
+            prior.fit(z.to(self.device))
+
+    # Evaluation
+
+    @torch.no_grad()
+    def runs(self, rows: Prepared | Any, *, sample: bool = False, seed: int = 0) -> Iterator[Run]:
+        """Yield a run for every chunk of rows; gaps stay gaps.
+
+        Args:
+            rows: prepared rows, or a table.
+            sample: draw z from the posteriors, else take the mean.
+            seed: of those draws.
+        """
+        prepared = rows if isinstance(rows, Prepared) else Prepared(Table(rows), self.modalities)
+        self.graph.eval()
+        for start in range(0, len(prepared), CHUNK):
+            index = range(start, min(start + CHUNK, len(prepared)))
+            batch = collate([prepared[i] for i in index], self.modalities).to(self.device)
+            yield Run(self.graph, batch, noise=self._noise(batch, seed, start), sample=sample)
+
+    def _noise(self, batch: Batch, seed: int, start: int) -> Noise:
+        return Noise(0, batch.index, batch.total).at("use", seed, start)
+
+    @torch.no_grad()
+    def latents(
+        self, data: Any, posteriors: Sequence[str] = (), *, sample: bool = False, seed: int = 0
+    ) -> Float[Tensor, "b z"]:
+        """Infer z of each row from what it has; several posteriors are concatenated."""
+        names = posteriors or self.graph.wiring.of_kind("posterior")
+        found = []
+        for run in self.runs(data, sample=sample, seed=seed):
+            ones = [cast(Posterior, run[n]).one(run.noise("component", n) if sample else None) for n in names]
+            found.append(torch.cat([one.z for one in ones], -1))
+        return torch.cat(found)
+
+    def _empty(self, n: int) -> Prepared:
+        return Prepared([{} for _ in range(n)], self.modalities)
+
+    def _priors(self, prior: str | None) -> dict[str, tuple[str, ...]]:
+        fitted = self.graph.fitted_priors()
+        if prior is None:
+            return {name: of for name, of in fitted.items() if bool(getattr(self.graph[name], "fitted", True))}
+        if prior == TRAINING:
+            return {}
+        if prior not in fitted:
+            raise FusionError(f"there is no fitted prior {prior!r}", fix=nearest(prior, [TRAINING, *fitted]))
+        return {prior: fitted[prior]}
+
+    def _draws(self, run: Run, prior: str | None) -> dict[str, Posterior]:
+        """Draw z of every posterior from its fitted prior, or from the one it is trained with."""
+        b, noise = len(run.batch), run.noise("generate")
+        wiring = self.graph.wiring
+        draws = {p: prior_draw(self.graph, p, b, noise.at(p)) for p in wiring.of_kind("posterior")}
+        for name, posteriors in self._priors(prior).items():
+            drawn = cast(Callable[[int], Posterior], self.graph[name])(b).sampled(noise.at(name))
+            widths = [self.graph.posterior(p).latent for p in posteriors]
+            draws |= {p: draws[p].with_z(part) for p, part in zip(posteriors, torch.split(drawn.z, widths, -1), strict=True)}
+        return draws
+
+    @torch.no_grad()
+    def generated_signals(
+        self,
+        n: int,
+        *,
+        given: Mapping[str, Sequence[Any]] | None = None,
+        prior: str | None = None,
+        seed: int = 0,
+        sample: bool = False,
+    ) -> dict[str, Signal]:
+        """Like ``generate``, but return signals."""
+        self._check_given(given or {}, n)
+        rows = [{name: column[i] for name, column in (given or {}).items()} for i in range(n)]
+        found: dict[str, list[Signal]] = {}
+        for run in self.runs(Prepared(rows, self.modalities) if given else self._empty(n), seed=seed):
+            everywhere = torch.ones(len(run.batch), dtype=torch.bool, device=self.device)
+            draws = self._draws(run, prior)
+            replay = run.replay(draws, present=dict.fromkeys(draws, everywhere))
+            for modality in self.modalities:
+                decoder = self.graph.wiring.decoder_of(modality)
+                if decoder is not None and modality not in (given or {}):
+                    found.setdefault(modality, []).append(_decoded(replay, decoder, sample))
+        return {m: join(signals) for m, signals in found.items()}
+
+    def generate(
+        self,
+        n: int,
+        *,
+        given: Mapping[str, Sequence[Any]] | None = None,
+        prior: str | None = None,
+        seed: int = 0,
+        sample: bool = False,
+    ) -> dict[str, list[Any]]:
+        """Generate n rows of every modality that has a decoder.
+
+        Args:
+            n: how many.
+            given: raw samples of conditioning modalities, n each.
+            prior: a fitted prior's node name, or "training"; by default a fitted one where there is one.
+            seed: of the draws.
+            sample: draw from the likelihoods, else take their means.
+        """
+        signals = self.generated_signals(n, given=given, prior=prior, seed=seed, sample=sample)
+        return {m: self.modalities[m].restore(s) for m, s in signals.items()}
+
+    def _check_given(self, given: Mapping[str, Sequence[Any]], n: int | None = None) -> None:
+        for name, column in given.items():
+            if name not in self.modalities:
+                raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
+            if n is not None and len(column) != n:
+                raise DataError(f"{name!r} has another number of samples", expected=str(n), actual=str(len(column)))
+
+    @torch.no_grad()
+    def translated_signals(
+        self, data: Any, to: Sequence[str], *, sample: bool = False, seed: int = 0
+    ) -> dict[str, Signal]:
+        """Like ``translate``, but return signals."""
+        found: dict[str, list[Signal]] = {name: [] for name in to}
+        for name in to:
+            if name not in self.modalities:
+                raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
+            self._decoder(name)
+        for run in self.runs(data, sample=sample, seed=seed):
+            one = self._ones(run, sample)
+            for name in to:
+                found[name].append(_decoded(one, self._decoder(name), sample))
+        return {m: join(signals) for m, signals in found.items()}
+
+    def _decoder(self, modality: str) -> str:
+        decoder = self.graph.wiring.decoder_of(modality)
+        if decoder is None:
+            made = [m for m in self.modalities if self.graph.wiring.decoder_of(m)]
+            raise FusionError(
+                f"the model has no decoder for {modality!r}",
+                expected="one of: " + ", ".join(made),
+                fix="use predict for what a head says",
+            )
+        return decoder
+
+    def _ones(self, run: Run, sample: bool) -> Run:
+        """Keep one component of each posterior, and let every decoder work, also on rows that have nothing."""
+        posteriors = self.graph.wiring.of_kind("posterior")
+        ones = {p: cast(Posterior, run[p]).one(run.noise("component", p) if sample else None) for p in posteriors}
+        return run.replay(ones)
+
+    def translate(
+        self, given: Mapping[str, Sequence[Any]], to: str | Sequence[str], *, sample: bool = False, seed: int = 0
+    ) -> Any:
+        """Translate any modalities into any others.
+
+        Args:
+            given: raw samples by modality, all of one length; None where a row lacks one.
+            to: one modality, whose samples are returned as a list, or several, returned by name.
+            sample: draw z and the samples instead of taking means.
+            seed: of those draws.
+        """
+        self._check_given(given)
+        names = [to] if isinstance(to, str) else list(to)
+        signals = self.translated_signals(dict(given), names, sample=sample, seed=seed)
+        raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        return raw[to] if isinstance(to, str) else raw
+
+    def reconstruct(self, data: Any) -> dict[str, list[Any]]:
+        """Encode each row from what it has and decode every modality again."""
+        names = [m for m in self.modalities if self.graph.wiring.decoder_of(m)]
+        signals = self.translated_signals(data, names)
+        return {m: self.modalities[m].restore(s) for m, s in signals.items()}
+
+    def impute(self, data: Any) -> list[dict[str, Any]]:
+        """Fill each row's own gaps from what that row has; what is there stays as it is."""
+        table = Table(data)
+        gaps = [{m for m in self.modalities if table[i].get(m) is None} for i in range(len(table))]
+        names = [m for m in self.modalities if any(m in g for g in gaps) and self.graph.wiring.decoder_of(m)]
+        filled = (
+            {m: self.modalities[m].restore(s) for m, s in self.translated_signals(table, names).items()}
+            if names
+            else {}
+        )
+        return [{**table[i], **{m: filled[m][i] for m in names if m in gaps[i]}} for i in range(len(table))]
+
+    @torch.no_grad()
+    def predict_proba(self, data: Any, head: str | None = None) -> Float[Tensor, "b o"]:
+        """Return a predicting head's class probabilities of each row."""
+        name = self._head(head)
+        return torch.cat([cast(Tensor, run[name]).softmax(-1) for run in self.runs(data)])
+
+    def predict(self, data: Any, head: str | None = None) -> list[Any]:
+        """Return the most likely class of each row."""
+        modality = cast(CategoryModality, cast(Head, self.graph[self._head(head)]).modality)
+        return [modality.classes[i] for i in self.predict_proba(data, head).argmax(-1).tolist()]
+
+    def _head(self, name: str | None) -> str:
+        heads = [n for n in self.graph.wiring.of_kind("head") if self.graph.wiring.nodes[n].out]
+        chosen = name or (heads[0] if heads else None)
+        if chosen not in heads:
+            raise FusionError("the model has no such predicting head", actual=str(name), fix=nearest(str(name), heads))
+        return chosen
+
+    def save(self, path: str | Path) -> Path:
+        """Write the model as a folder without pickle; see ``fusion_engine.artefact``."""
+        return write_artefact(Path(path), self.config, self.graph, self.plugins, self.metrics)
+
+
+class _Stages(Callback):
+    """Tells plugins when a stage starts."""
+
+    def __init__(self, model: FusionModel, context: Context) -> None:
+        self.model, self.context = model, context
+
+    def on_stage_start(self, trainer: Trainer, stage: Any, steps: int) -> None:
+        """Call the hook."""
+        self.model.plugins.call("stage_started", stage=stage, model=self.model, context=self.context)
+
+
+def _decoded(run: Run, decoder: str, sample: bool) -> Signal:
+    likelihood = run[decoder]
+    return cast(Signal, likelihood.sample(run.noise("sample", decoder)) if sample else likelihood.mean)
+
+
+def join(signals: Sequence[Signal]) -> Signal:
+    """Concatenate batches of signals, padding the shorter ones."""
+    n = max((s.mask.shape[1] for s in signals if s.mask is not None), default=0)
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(len(x), n - x.shape[1], *x.shape[2:])], 1) if x.shape[1] < n else x
+
+    if n == 0:
+        return Signal(torch.cat([s.data for s in signals]))
+    return Signal(
+        torch.cat([pad(s.data) for s in signals]), torch.cat([pad(s.mask) for s in signals if s.mask is not None])
+    )

@@ -1,0 +1,416 @@
+"""The lazy evaluation of a graph on one batch, its replays, and the views that discriminators see.
+
+Asking a run for a node computes what it needs, once. A replay is the same graph with other values in some places.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fusion_engine.components import Encoder
+from fusion_engine.config import Player
+from fusion_engine.graph import Graph
+from fusion_engine.values import Batch, Features, Likelihood, Noise, Posterior, Rows, Signal
+from fusion_engine.wiring import Node
+
+Source = Literal["prior", "reconstruction"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training is: steps done, and the share of the whole that they are."""
+
+    step: int = 0
+    progress: float = 0.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run shares with all of its replays."""
+
+    noise: Noise
+    clock: Clock
+    player: Player | None
+    sample: bool
+
+
+class Run:
+    """One evaluation of a graph on one batch.
+
+    Args:
+        graph: what is computed.
+        batch: on what.
+        noise: keys every random draw.
+        clock: where training is.
+        player: whose turn it is; in the generator's, nodes shared with the discriminator are frozen inside views.
+        sample: draw z from posteriors; by default in training mode only, else z is the mean.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        batch: Batch,
+        *,
+        noise: Noise | None = None,
+        clock: Clock | None = None,
+        player: Player | None = None,
+        sample: bool | None = None,
+    ) -> None:
+        self.graph, self.batch, self.wiring = graph, batch, graph.wiring
+        drawn = graph.training if sample is None else sample
+        self.setting = Setting(noise or Noise(0, batch.index, batch.total), clock or Clock(), player, drawn)
+        self.parent: Run | None = None
+        self.given: dict[str, Any] = {}
+        self.given_present: dict[str, Rows] = {}
+        self.label: tuple[object, ...] = ()
+        self.stale: frozenset[str] = frozenset(self.wiring.nodes)
+        self.frozen: frozenset[str] = frozenset()
+        self.at_embedding: Callable[[str, Tensor], Tensor] | None = None
+        self._memory: dict[object, Any] = {}
+
+    # Values
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a node's value (features, a posterior, a likelihood, a head's output) or a modality's signal."""
+        if name in self.given:
+            value = self.given[name]
+            return self._once(("given", name), value) if callable(value) and not isinstance(value, Tensor) else value
+        if self.parent is not None and name not in self.stale:
+            return self.parent[name]
+        if name in self.wiring.modalities:
+            return self.batch.signals[name]
+        if name not in self.wiring.nodes:
+            self.graph[name]  # raises, with the near names
+        return self._once(name, lambda: self._compute(self.wiring.nodes[name]))
+
+    def _once(self, key: object, compute: Callable[[], T]) -> T:
+        if key not in self._memory:
+            self._memory[key] = compute()
+        return cast(T, self._memory[key])
+
+    def _compute(self, node: Node) -> Any:
+        if node.kind == "encoder":
+            return self._encode(node)
+        if node.kind == "decoder":
+            return self._decode(node, None)
+        if node.kind == "prior":
+            prior: Posterior = self._call(node.name, len(self.batch), len(self.batch))
+            return prior.sampled(self.noise("prior", node.name))
+        names = node.ports["in"]
+        features = {name: self.features(name) for name in names}
+        present = torch.stack([self.present(name) for name in names], 1)
+        value = self._call(node.name, len(self.batch), features, present)
+        if node.kind == "posterior" and self.setting.sample:
+            return value.sampled(self.noise("posterior", node.name))
+        return value
+
+    def _call(self, name: str, rows: int, *args: Any) -> Any:
+        module = self.graph[name]
+        with running_statistics(module, rows):
+            if name in self.frozen:
+                return functional_call(module, {k: p.detach() for k, p in module.named_parameters()}, args)
+            return module(*args)
+
+    def noise(self, *purpose: object) -> Noise:
+        """Noise for one purpose in this run or replay."""
+        return self.setting.noise.at(*self.label, *purpose)
+
+    @property
+    def clock(self) -> Clock:
+        """Where training is."""
+        return self.setting.clock
+
+    def present(self, name: str) -> Rows:
+        """Bool [b]: the rows in which a modality, or any ancestor of a node, is present; everywhere for a prior."""
+        if name in self.given_present:
+            return self.given_present[name]
+        if self.parent is not None and not self.given_present:
+            return self.parent.present(name)
+        if name in self.wiring.modalities:
+            return self.batch.present[name]
+        return self._once(("present", name), lambda: self._present(self.wiring.nodes[name]))
+
+    def _present(self, node: Node) -> Rows:
+        if not node.sources:
+            device = next(iter(self.batch.present.values())).device
+            return torch.ones(len(self.batch), dtype=torch.bool, device=device)
+        return torch.stack([self.present(s) for s in node.sources]).any(0)
+
+    def anything(self) -> Rows:
+        """Bool [b]: the rows that have at least one modality."""
+        return torch.stack(list(self.batch.present.values())).any(0)
+
+    def signal(self, name: str) -> Signal:
+        """Return a modality's signal, or a differentiable one drawn from a decoder."""
+        value = self[name]
+        if isinstance(value, Likelihood):
+            modality = self.graph.modalities[str(self.wiring.nodes[name].out)]
+            return self._once(("relaxed", name), lambda: modality.relax(value, self.noise("relax", name)))
+        return cast(Signal, value)
+
+    def features(self, name: str) -> Features:
+        """Return a node's features; a posterior is read as the z of one of its components."""
+        value = self[name]
+        if isinstance(value, Posterior):
+            noise = self.noise("component", name) if self.setting.sample else None
+            return self._once(("features", name), lambda: Features.of_pooled(value.one(noise).z))
+        return cast(Features, value)
+
+    def _encode(self, node: Node) -> Features:
+        encoder = cast(Encoder, self.graph[node.name])
+        signal, rows = self.signal(node.ports["in"][0]), self.present(node.name)
+        if not rows.any():
+            return Features.absent(len(rows), encoder.widths, next(encoder.parameters(), None))
+        everywhere = bool(rows.all())
+        part = signal if everywhere else signal.take(rows)
+        if self.at_embedding is not None and embeds(encoder):
+            with running_statistics(encoder, len(part)):
+                features = encoder.encode(self.at_embedding(node.name, encoder.embed(part.data).detach()), part)
+        else:
+            features = self._call(node.name, len(part), part)
+        return features if everywhere else features.scatter(rows)
+
+    # Decoding
+
+    def _decode(self, node: Node, rows: Rows | None) -> Likelihood:
+        latents = [self._latent(s) for s in node.ports["z"]]
+        lead = torch.broadcast_shapes(*(z.shape[:-2] for z in latents))  # type: ignore[no-untyped-call]
+        z = torch.cat([z.expand(*lead, *z.shape[-2:]) for z in latents], -1)
+        conditions = {port: self.features(names[0]) for port, names in node.ports.items() if port != "z"}
+        if rows is not None:
+            z, conditions = z[..., rows, :], {port: c.take(rows) for port, c in conditions.items()}
+        return cast(Likelihood, self._call(node.name, z.shape[:-1].numel(), z, conditions))
+
+    def _latent(self, name: str) -> Float[Tensor, "*k b z"]:
+        value = self[name]
+        return value.z if isinstance(value, Posterior) else cast(Features, value).pooled
+
+    def likelihood(self, decoder: str) -> tuple[Likelihood | None, Rows]:
+        """Decode only the rows that have the decoder's modality; None where there is no such row."""
+        node = self.wiring.nodes[decoder]
+        rows = self.present(str(node.out))
+        if rows.all():
+            return self[decoder], rows
+        if not rows.any():
+            return None, rows
+        return self._once(("likelihood", decoder), lambda: self._decode(node, rows)), rows
+
+    def weights(self, decoder: str) -> Float[Tensor, "*k b"]:
+        """Weights of the sample axes of what a decoder returns; they sum to one over k."""
+        posteriors = [self[s] for s in self.wiring.nodes[decoder].ports["z"]]
+        weights = [p.weights for p in posteriors if isinstance(p, Posterior)]
+        product = torch.ones(len(self.batch), device=self.present(decoder).device)
+        for w in weights:
+            product = product * w
+        return product
+
+    # Replays and views
+
+    def replay(
+        self,
+        values: Mapping[str, Any],
+        *,
+        renew: frozenset[str] = frozenset(),
+        frozen: frozenset[str] = frozenset(),
+        label: tuple[object, ...] = (),
+        present: Mapping[str, Rows] | None = None,
+    ) -> "Run":
+        """Return the same graph with other values in some places; only what is downstream of them is computed again.
+
+        Args:
+            values: by node or modality; a function is called when its value is first asked for.
+            renew: nodes to compute again although their sources stay.
+            frozen: nodes to compute again with weights that receive no gradient.
+            label: sets the replay's own noise apart.
+            present: who is present, where that changes too.
+        """
+        child = Run.__new__(Run)
+        child.graph, child.batch, child.wiring, child.setting = self.graph, self.batch, self.wiring, self.setting
+        child.parent, child.given = self, {**self.given, **values}
+        child.given_present = {**self.given_present, **(present or {})}
+        child.label, child.frozen = (*self.label, *label), self.frozen | frozen
+        child.at_embedding, child._memory = self.at_embedding, {}
+        changed = set(values) | renew | frozen
+        stale = set[str]()
+        for name in self.wiring.order:
+            if name not in child.given and (name in changed or not changed.isdisjoint(self.wiring.nodes[name].sources)):
+                stale.add(name)
+                changed.add(name)
+        child.stale = frozenset(stale)
+        return child
+
+    def _adversarial(self) -> frozenset[str]:
+        """Nodes of all discriminators that the generator also owns: frozen in its adversarial views."""
+        if self.setting.player != "generator":
+            return frozenset()
+        return frozenset().union(*(self.wiring.trunk(s) for s in self.wiring.scores)) & self.wiring.shared
+
+    def real(self) -> "Run":
+        """Return the view of the real batch that discriminators score."""
+        frozen = self._adversarial()
+        if not frozen:
+            return self
+        posteriors = {p: (lambda p=p: self[p]) for p in self.wiring.of_kind("posterior")}
+        return self._once("real", lambda: self.replay(posteriors, frozen=frozen))
+
+    def generated(self, source: Source, *, detach: bool = True) -> "Run":
+        """Return the run in which every posterior gives way to what generation starts from.
+
+        Args:
+            source: a draw from each posterior's prior, or one component of the posterior itself.
+            detach: cut z from the encoders.
+        """
+        discriminator = self.wiring.players["discriminator"] - self.wiring.players["generator"]
+        names = [p for p in self.wiring.of_kind("posterior") if p not in discriminator]
+        values = {p: (lambda p=p: self._start(p, source, detach)) for p in names}
+        return self._once(("generated", source, detach), lambda: self.replay(values, label=("generated", source)))
+
+    def _start(self, posterior: str, source: Source, detach: bool) -> Posterior:
+        noise = self.noise("start", source, posterior)
+        if source == "prior":
+            return prior_draw(self.graph, posterior, len(self.batch), noise)
+        one = cast(Posterior, self[posterior]).one(noise)
+        return one.detached() if detach else one
+
+    def fake(self, source: Source, *, detach: bool = True) -> "Run":
+        """Return the view of generated data that discriminators score.
+
+        Every modality above a score that has a decoder is generated. It keeps ``present`` and the mask of the real row
+        it is paired with; a condition without a decoder stays real.
+        """
+        detach = detach or self.setting.player == "discriminator"
+        return self._once(("fake", source, detach), lambda: self._fake(source, detach))
+
+    def _fake(self, source: Source, detach: bool) -> "Run":
+        view = self.generated(source, detach=detach)
+        above = frozenset().union(*(self.wiring.ancestors(s) for s in self.wiring.scores))
+        values: dict[str, Any] = {}
+        for modality in self.wiring.modalities:
+            decoder = self.wiring.decoder_of(modality)
+            if modality in above and decoder is not None:
+                values[modality] = lambda m=modality, d=decoder: self._paired(view, m, d)
+        return view.replay(values, frozen=self._adversarial(), label=("fake",))
+
+    def _paired(self, view: "Run", modality: str, decoder: str) -> Signal:
+        real = self.batch.signals[modality]
+        likelihood, rows = view.likelihood(decoder)
+        if likelihood is None:
+            return real
+        everywhere = bool(rows.all())
+        like = real if everywhere else real.take(rows)
+        signal = self.graph.modalities[modality].relax(likelihood, view.noise("relax", decoder), like)
+        if self.setting.player == "discriminator":
+            signal = signal.map(Tensor.detach)
+        return signal if everywhere else signal.scatter(rows)
+
+    # Penalties
+
+    def score(self, name: str) -> Float[Tensor, " b"]:
+        """Return a score head's output, one number a row."""
+        return cast(Tensor, self[name]).sum(-1)
+
+    def score_and_gradient(self, name: str) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """Score each row, with the squared norm of the score's gradient to all that the discriminator looks at.
+
+        Discrete data is differentiated at its embedding. Where the discriminator has no double backward, the squared
+        norm is estimated by ((D(x + s e) - D(x)) / s)^2 with e ~ N(0, I) (arXiv:2501.08316).
+        """
+        approximate = name in self.graph.approximated
+        compute = self._estimated_gradient if approximate else self._exact_gradient
+        return self._once(("gradient", name), lambda: compute(name))
+
+    def _lift(self, name: str, change: Callable[[str, Tensor], Tensor]) -> "Run":
+        """Replay the discriminator of a score with every input, or embedding of an input, passed through ``change``."""
+        trunk, values = self.wiring.trunk(name), dict[str, Any]()
+        for source in self.wiring.boundary(name):
+            value = self[source] if self.wiring.kind(source) in ("posterior", "prior") else self.signal(source)
+            if isinstance(value, Posterior):
+                values[source] = value.with_z(change(source, value.z.detach()))
+            elif any(not embeds(cast(Encoder, self.graph[n])) for n in trunk if source in self.wiring.nodes[n].sources):
+                values[source] = Signal(change(source, value.data.detach()), value.mask, value.position)
+        view = self.replay(values, renew=trunk)
+        view.at_embedding = change
+        return view
+
+    def _exact_gradient(self, name: str) -> tuple[Tensor, Tensor]:
+        leaves: dict[str, Tensor] = {}
+
+        def leaf(source: str, value: Tensor) -> Tensor:
+            leaves[source] = value.clone().requires_grad_()
+            return leaves[source]
+
+        with double_backward(self.graph[n] for n in self.wiring.trunk(name)):
+            view = self._lift(name, leaf)
+            score, rows = view.score(name), self.present(name)
+            found = torch.autograd.grad(
+                score.masked_fill(~rows, 0).sum(), list(leaves.values()), create_graph=True, allow_unused=True
+            )
+            squared = torch.zeros_like(score)
+            for source, gradient in zip(leaves, found, strict=True):
+                if gradient is not None:
+                    squared = squared + self._per_row(source, gradient.pow(2))
+        return score, squared
+
+    def _per_row(self, source: str, x: Tensor) -> Float[Tensor, " b"]:
+        """Sum over all but the batch axis; an encoder's embedding holds only the rows that are present."""
+        if self.wiring.kind(source) in ("posterior", "prior"):
+            return x.flatten(0, -3).sum((0, -1)) if x.ndim > 2 else x.sum(-1)
+        summed = x.flatten(1).sum(1) if x.ndim > 1 else x
+        rows = self.present(source)
+        return (
+            summed
+            if len(summed) == len(rows)
+            else summed.new_zeros(len(rows)).index_put((rows.nonzero().squeeze(1),), summed)
+        )
+
+    def _estimated_gradient(self, name: str, deviation: float = 0.01) -> tuple[Tensor, Tensor]:
+        def shake(source: str, value: Tensor) -> Tensor:
+            generator = torch.Generator().manual_seed(self.noise("penalty", name, source).key)
+            return value + deviation * torch.randn(value.shape, generator=generator).to(value)
+
+        score = self.score(name)
+        return score, ((self._lift(name, shake).score(name) - score) / deviation).pow(2)
+
+
+def prior_draw(graph: Graph, posterior: str, b: int, noise: Noise) -> Posterior:
+    """Draw b rows from the prior that a posterior is trained with; no encoder runs."""
+    prior = graph.prior_of(posterior)
+    return cast(Posterior, prior(b)).sampled(noise)
+
+
+def embeds(encoder: Encoder) -> bool:
+    """Whether an encoder has an embedding of its own, on which penalties are taken instead of on its input."""
+    return type(encoder).embed is not Encoder.embed
+
+
+@contextmanager
+def running_statistics(module: nn.Module, rows: int) -> Iterator[None]:
+    """Let BatchNorm use its running statistics where fewer than two rows would have to stand for a batch."""
+    norms = []
+    if rows < 2 and module.training:
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+@contextmanager
+def double_backward(modules: Iterator[nn.Module]) -> Iterator[None]:
+    """Choose kernels that can be differentiated twice: plain attention, no cuDNN for recurrent nets, full precision."""
+    recurrent = any(isinstance(m, nn.RNNBase) for module in modules for m in module.modules())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
+    with sdpa_kernel(SDPBackend.MATH), torch.autocast(device, enabled=False), cudnn:
+        yield

@@ -1,0 +1,1 @@
+"""What is inferred about z from features."""

@@ -1,0 +1,1 @@
+"""What z is drawn from without looking at data."""

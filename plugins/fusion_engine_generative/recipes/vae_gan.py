@@ -1,0 +1,82 @@
+"""A multimodal VAE-GAN with a shared latent space, trained in stages."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from fusion_engine_generative.recipes.parts import Config, Discriminators, Modalities, discriminators, games
+from fusion_engine_generative.recipes.vae import vae
+
+Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+def vae_gan(
+    modalities: Modalities,
+    *,
+    posterior: str = "mopoe",
+    latent: Positive = 32,
+    private: dict[str, Positive] | None = None,
+    beta: Weight = 1.0,
+    warmup_steps: Annotated[int, Field(ge=0)] = 200,
+    components: Annotated[int, Field(ge=0)] = 32,
+    game: str = "relativistic",
+    discriminator: Discriminators = "joint",
+    fusion: str = "concat",
+    width: Positive = 128,
+    weight: Weight = 1.0,
+    matching: Weight = 1.0,
+    r1: Weight = 0.05,
+    r2: Weight = 0.05,
+    epochs: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None,
+) -> Config:
+    """Pretrain the VAE, then train decoders against a discriminator with the encoders frozen, then all together.
+
+    Routing (Larsen et al., 2016, arXiv:1512.09300, with the reconstruction kept): encoders receive reconstruction, KL
+    and feature matching, never the adversarial term; decoders all but KL; the discriminator its own term and
+    penalties, never feature matching. Fakes are reconstructions and prior samples in equal parts.
+
+    Args:
+        modalities: what there is.
+        posterior, latent, private, beta, warmup_steps, components: as in ``vae``.
+        game: the adversarial loss.
+        discriminator: one for each modality, a joint one, or both.
+        fusion, width: of the joint discriminator.
+        weight: of the adversarial term.
+        matching: weight of feature matching; 0 leaves it out.
+        r1, r2: gamma of the penalties.
+        epochs: of the three stages; default 30, 10, 30.
+    """
+    own: dict[str, Any] = {"posterior": posterior, "latent": latent, "private": private, "beta": beta}
+    config = vae(modalities, **own, warmup_steps=warmup_steps, components=components)
+    nodes, scores = discriminators(modalities, fusion, discriminator, width)
+    played = games(scores, game, {"weight": weight, "r1": r1, "r2": r2, "fakes": {"reconstruction": 1, "prior": 1}})
+    matched = (
+        {"matching": {"use": "loss/feature_matching", "with": {"score": scores[0], "weight": matching}}}
+        if matching
+        else {}
+    )
+    pretrain, alone, together = epochs or [30, 10, 30]
+    return {
+        **config,
+        "nodes": {**config["nodes"], **nodes},
+        "losses": {**config["losses"], **played, **matched},
+        "stages": [
+            {"name": "pretrain", "epochs": pretrain, "losses": ["reconstruction", "kl"]},
+            {
+                "name": "adversarial",
+                "epochs": alone,
+                "losses": ["reconstruction", *played, *matched],
+                "learn": ["disc_*", "score*", "dec_*"],
+            },
+            {"name": "together", "epochs": together, "losses": ["reconstruction", "kl", *played, *matched]},
+        ],
+        "train": {
+            "optimizer": {
+                "generator": {"lr": 1e-3, "betas": [0.5, 0.99]},
+                "discriminator": {"lr": 4e-4, "betas": [0.0, 0.99]},
+            },
+            "schedule": "cosine",
+            "ema_half_life": 2000,
+        },
+    }
