@@ -101,6 +101,17 @@ class TrainConfig(_Strict):
     workers: Annotated[int, Field(ge=0)] = 0
 
 
+class EvaluationConfig(_Strict):
+    """How to judge what a trained model makes: by classifiers of ``label``, a column of the data set, one a modality.
+
+    ``samples`` is how many rows are generated from each prior, ``epochs`` how long the judges are trained.
+    """
+
+    label: Name
+    samples: Annotated[int, Field(ge=100)] = 1000
+    epochs: Positive = 30
+
+
 class RunConfig(_Strict):
     """A whole run: what is computed, what is minimised, when, on which data."""
 
@@ -112,6 +123,7 @@ class RunConfig(_Strict):
     stages: list[StageConfig] = Field(default_factory=list)
     players: dict[Player, list[str]] = Field(default_factory=dict)
     data: Part | None = None
+    evaluation: EvaluationConfig | None = None
     train: TrainConfig = Field(default_factory=TrainConfig)
 
     def plain(self) -> dict[str, Any]:
@@ -202,6 +214,7 @@ _SECTION: dict[str, type[BaseModel]] = {
     "losses": Part,
     "stages": StageConfig,
     "data": Part,
+    "evaluation": EvaluationConfig,
     "train": TrainConfig,
     "optimizer": OptimizerConfig,
     "turns": TurnsConfig,

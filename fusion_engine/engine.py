@@ -63,11 +63,11 @@ class Engine:
         self.plugins.call("graph_built", graph=graph, context=Context(self.plugins, complete_config))
         return FusionModel(complete_config, graph, self.plugins)
 
-    def recipe(self, name: str, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any) -> "FusionModel":
+    def recipe(self, recipe: str, /, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any) -> "FusionModel":
         """Build a model from a recipe.
 
         Args:
-            name: of the recipe, such as ``vae_gan``.
+            recipe: its name, such as ``vae_gan``.
             modalities: component by modality, or a mapping with ``use`` and, as needed, ``with``, ``encoder`` and
                 ``decoder`` (each a component's name, or a mapping with ``use`` and ``with``).
             options: of the recipe; ``name``, ``train`` and ``data`` are sections of the config.
@@ -75,20 +75,20 @@ class Engine:
         Raises:
             FusionError: an option or modality is wrong.
         """
-        return self.build(self.recipe_config(name, modalities, **options))
+        return self.build(self.recipe_config(recipe, modalities, **options))
 
     def recipe_config(
-        self, name: str, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any
+        self, recipe: str, /, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any
     ) -> dict[str, Any]:
         """Return the config that a recipe makes: the one to write down and change."""
-        entry = self.registry.resolve(name, "recipe")
+        entry = self.registry.resolve(recipe, "recipe")
         sections: dict[str, Any] = {key: options.pop(key) for key in ("name", "train", "data") if key in options}
         parts = {m: self._modality(m, part) for m, part in modalities.items()}
         target = entry.load()
-        config: dict[str, Any] = target(parts, **construct_kwargs(target, options, f"recipe {name!r}"))
+        config: dict[str, Any] = target(parts, **construct_kwargs(target, options, f"recipe {recipe!r}"))
         return {
             "fusion_graph": 1,
-            "name": name,
+            "name": recipe,
             **config,
             **sections,
             "train": {**config.get("train", {}), **sections.get("train", {})},

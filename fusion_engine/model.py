@@ -178,7 +178,9 @@ class FusionModel:
         for name, posteriors in self._priors(prior).items():
             drawn = cast(Callable[[int], Posterior], self.graph[name])(b).sampled(noise.at(name))
             widths = [self.graph.posterior(p).latent for p in posteriors]
-            draws |= {p: draws[p].with_z(part) for p, part in zip(posteriors, torch.split(drawn.z, widths, -1), strict=True)}
+            draws |= {
+                p: draws[p].with_z(part) for p, part in zip(posteriors, torch.split(drawn.z, widths, -1), strict=True)
+            }
         return draws
 
     @torch.no_grad()
@@ -192,7 +194,7 @@ class FusionModel:
         sample: bool = False,
     ) -> dict[str, Signal]:
         """Like ``generate``, but return signals."""
-        self._check_given(given or {}, n)
+        self.check_names(given or {}, n)
         rows = [{name: column[i] for name, column in (given or {}).items()} for i in range(n)]
         found: dict[str, list[Signal]] = {}
         for run in self.runs(Prepared(rows, self.modalities) if given else self._empty(n), seed=seed):
@@ -226,7 +228,12 @@ class FusionModel:
         signals = self.generated_signals(n, given=given, prior=prior, seed=seed, sample=sample)
         return {m: self.modalities[m].restore(s) for m, s in signals.items()}
 
-    def _check_given(self, given: Mapping[str, Sequence[Any]], n: int | None = None) -> None:
+    def check_names(self, given: Mapping[str, Any], n: int | None = None) -> None:
+        """Check that every given name is a modality, and each column n long.
+
+        Raises:
+            DataError: one is not.
+        """
         for name, column in given.items():
             if name not in self.modalities:
                 raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
@@ -277,7 +284,7 @@ class FusionModel:
             sample: draw z and the samples instead of taking means.
             seed: of those draws.
         """
-        self._check_given(given)
+        self.check_names(given)
         names = [to] if isinstance(to, str) else list(to)
         signals = self.translated_signals(dict(given), names, sample=sample, seed=seed)
         raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}

@@ -277,5 +277,6 @@ def fingerprint(config: RunConfig) -> str:
     """Name what must not change between a checkpoint and its resumption."""
     plain = config.plain()
     train = {k: v for k, v in plain.pop("train").items() if k not in ("accumulate", "checkpoint_every", "workers")}
-    plain.pop("data", None)
+    for section in ("data", "evaluation"):
+        plain.pop(section, None)
     return hashlib.blake2b(json.dumps([plain, train], sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fusion_engine import ConfigError, Dataset
-from fusion_engine_digits.source import ARRAY_OF, read
+from fusion_engine_digits.source import ARRAY_OF, Source, read
 
 Row = Mapping[str, Any]
 
@@ -28,7 +28,8 @@ class Digits(Dataset):
     - ``label``: int.
 
     Whatever is random is keyed by (seed, row of the data set, modality): a further modality or another validation
-    share leaves noise as it is. Test and validation rows are complete.
+    share leaves noise as it is. Test and validation rows are complete. The file is read when a split is first asked
+    for.
 
     Args:
         modalities: which, in this order.
@@ -44,7 +45,7 @@ class Digits(Dataset):
 
     Raises:
         ConfigError: modalities are repeated or none, or more is to be missing than rows can spare.
-        DataError: the file at ``path`` does not fit.
+        DataError: the file at ``path`` does not fit; raised when a split is asked for.
     """
 
     def __init__(
@@ -59,9 +60,7 @@ class Digits(Dataset):
     ) -> None:
         _check(modalities, missing)
         self.modalities, self.missing, self.validation_share = modalities, missing, validation
-        self.noise, self.seed = noise, seed
-        self._source = read(path, modalities)
-        self._columns = {name: self._column(name) for name in modalities}
+        self.noise, self.seed, self.path = noise, seed, path
 
     @cached_property
     def train(self) -> Sequence[Row]:
@@ -78,6 +77,14 @@ class Digits(Dataset):
     def test(self) -> Sequence[Row]:
         """The rows to report on: complete, in the data set's order."""
         return [self._row(i) for i in np.flatnonzero(self._source.test).tolist()]
+
+    @cached_property
+    def _source(self) -> Source:
+        return read(self.path, self.modalities)
+
+    @cached_property
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        return {name: self._column(name) for name in self.modalities}
 
     @cached_property
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -110,7 +110,7 @@ class Series(SequenceModality):
 
     def render(self, signal: Signal) -> list[Media]:
         """Draw each row as SVG: (dx, dy, pen lifted afterwards) as pen strokes, anything else as a line plot."""
-        is_pen = self.channels == 3 and self.binary == (2,)
+        is_pen = self.channels == 3 and 2 in self.binary
         return [pen_strokes(row) if is_pen else line_plot(row) for row in self.restore(signal)]
 
     def _check_channels(self, array: np.ndarray) -> None:

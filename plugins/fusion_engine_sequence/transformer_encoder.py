@@ -8,6 +8,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from fusion_engine import ConfigError, Encoder, Features, SequenceModality, Signal, fill
 
@@ -55,11 +56,7 @@ class TransformerEncoder(Encoder):
         steps = self.linear(fill(x, mask))
         steps = steps + sinusoids(steps.shape[1], steps.shape[2]).to(steps)
         tokens = torch.cat([repeat(self.first, "d -> b 1 d", b=len(x)), steps], 1)
-        valid = (
-            torch.cat([torch.ones_like(mask[:, :1]), mask], 1)
-            if mask.shape[1]
-            else torch.ones_like(tokens[..., 0], dtype=torch.bool)
-        )
+        valid = pad(mask, (1, 0), value=True)
         out = self.body(tokens, src_key_padding_mask=~valid)
         return Features(fill(out[:, 1:], mask), out[:, 0], mask, signal.position)
 

@@ -1,0 +1,73 @@
+"""From a config to a run folder: train, save, judge, draw."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fusion_engine.config import read_config
+from fusion_engine.engine import Engine
+from fusion_engine.judging import figures, train_judges
+from fusion_engine.model import FusionModel
+from fusion_engine.report.overview import overview
+from fusion_engine.report.progress import ProgressBars
+from fusion_engine.report.samples import write_signals
+from fusion_engine.report.tables import figures_table, write_csv, write_json
+
+SHOWN = 12
+"""Samples a line in the picture, and written as files."""
+
+
+def run_experiment(
+    engine: Engine, source: Path, out: Path | None = None, *, resume: bool = False, console: Console | None = None
+) -> FusionModel:
+    """Build, train and save the model of a config; judge it and draw its samples where the config says how.
+
+    The folder gets ``model/`` (the artefact), ``checkpoint.pt``, ``history.csv`` and, with an ``evaluation`` section,
+    ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
+
+    Raises:
+        FusionError: the config or the data is wrong.
+    """
+    show = console or Console(quiet=True)
+    config = read_config(source)
+    folder = out or Path("runs") / config.name
+    model = engine.build(config)
+    data = engine.dataset(model.config)
+    show.print(
+        f"[bold]{model.config.name}[/]: {len(data.train)} rows, {len(model.graph.wiring.nodes)} nodes", highlight=False
+    )
+    started = time.monotonic()
+    model.fit(data.train, directory=folder, resume=resume, callbacks=[ProgressBars(show)])
+    model.metrics["seconds"] = round(time.monotonic() - started, 1)
+    model.save(folder / "model")
+    write_csv(model.progress.history, folder / "history.csv")
+    if model.config.evaluation is not None:
+        _judge(engine, model, data.train, data.test, folder, show)
+    show.print(f"[bold]model[/]: {folder / 'model'}", highlight=False)
+    return model
+
+
+def _judge(
+    engine: Engine,
+    model: FusionModel,
+    train: Sequence[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]],
+    folder: Path,
+    show: Console,
+) -> None:
+    settings = model.config.evaluation
+    assert settings is not None
+    with show.status("training the judges, measuring"):
+        judges = train_judges(engine, model, train, settings)
+        found = [figure.as_dict() for figure in figures(model, judges, train, test, settings)]
+        picture = overview(model, test, folder / "overview.png", columns=SHOWN)
+        write_signals(model, model.generated_signals(SHOWN), folder / "samples")
+    model.metrics |= {figure["name"]: round(figure["value"], 4) for figure in found}
+    model.save(folder / "model")
+    write_csv(found, folder / "figures.csv")
+    write_json(found, folder / "figures.json")
+    show.print(figures_table(found))
+    show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)
