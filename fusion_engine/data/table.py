@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ def is_missing(raw: Any) -> bool:
     """Whether a cell is a gap: None, a NaN number, or a data frame's NA."""
     if raw is None or type(raw).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(raw, float) and math.isnan(raw)
+    return isinstance(raw, Real) and math.isnan(raw)  # NumPy's numbers of any precision are Real
 
 
 class Table(Sequence[Mapping[str, Any]]):
@@ -86,7 +87,7 @@ class Table(Sequence[Mapping[str, Any]]):
             DataError: one never occurs.
         """
         for name in modalities:
-            if name not in self.names:
+            if name not in self.names and next(self.column(name), None) is None:
                 raise DataError(
                     f"the data has no column {name!r}",
                     expected=", ".join(modalities),

@@ -16,7 +16,7 @@ from fusion_engine.errors import TrainingError
 from fusion_engine.graph import Graph
 from fusion_engine.losses import Loss
 from fusion_engine.run import Clock, Run
-from fusion_engine.values import Batch, Features, Noise, Posterior
+from fusion_engine.values import Batch, Features, Likelihood, Noise, Posterior, Signal
 
 Reduce = Callable[[Tensor], Tensor]
 """Sum a tensor over all processes."""
@@ -73,19 +73,23 @@ def take_turn(
         TrainingError: a loss or gradient is NaN or Inf; the message names the loss and the first bad node.
     """
     turn.optimizer.zero_grad(set_to_none=True)
+    bad: str | None = None
     with only_learns(graph, turn.parameters):
-        runs = [_run(graph, batch, noise, clock, turn.player) for batch in batches]
-        counts = _counts(runs, turn)
+        counts = _counts([_run(graph, batch, noise, clock, turn.player) for batch in batches], turn)
         counts = counts if reduce is None else reduce(counts)
         sums = torch.zeros_like(counts)
-        for i, run in enumerate(runs):
-            torch.manual_seed(noise.at("dropout", i, int(run.batch.index[0])).key)
+        for i, batch in enumerate(batches):
+            run = _run(graph, batch, noise, clock, turn.player)  # one at a time: a run remembers all it has computed
+            torch.manual_seed(noise.at("dropout", i, int(batch.index[0])).key)
             sums += _accumulate(run, turn, counts, autocast)
-    gather_gradients(turn.parameters, reduce)
+            bad = first_bad_node(run) if bad is None and not torch.isfinite(sums).all() else bad
+    sums = sums if reduce is None else reduce(sums)
+    if not torch.isfinite(sums).all():  # behind the sum, so that every process stops and none waits for another
+        raise _not_finite(turn, sums, bad, clock)
+    gather_gradients(graph, turn.parameters, reduce)
     if clip is not None:
         nn.utils.clip_grad_norm_(turn.parameters, clip)
     turn.optimizer.step()
-    sums = sums if reduce is None else reduce(sums)
     means = (sums / counts.clamp(min=1)).tolist()
     return dict(zip(turn.losses, means, strict=True))
 
@@ -108,37 +112,47 @@ def _accumulate(run: Run, turn: Turn, counts: Tensor, autocast: Callable[[], Abs
             term = loss(run, turn.player)
             sums.append(term.sum.detach().to(counts.dtype))
             total = total + loss.scale(run.clock) * term.sum / counts[i].clamp(min=1)
-    if not torch.isfinite(total.detach()):
-        raise _not_finite(run, turn, sums)
     if total.requires_grad:
         total.backward()  # type: ignore[no-untyped-call]
     return torch.stack(sums)
 
 
-def _not_finite(run: Run, turn: Turn, sums: Sequence[Tensor]) -> TrainingError:
+def _not_finite(turn: Turn, sums: Tensor, bad: str | None, clock: Clock) -> TrainingError:
     losses = [name for name, value in zip(turn.losses, sums, strict=True) if not torch.isfinite(value)]
     return TrainingError(
-        f"step {run.clock.step}: the {turn.player}'s loss is not finite: {', '.join(losses) or 'the sum of its losses'}",
-        where=f"first bad node: {first_bad_node(run) or 'none, all nodes are finite'}",
+        f"step {clock.step}: the {turn.player}'s loss is not finite: {', '.join(losses)}",
+        where=f"first bad node: {bad or 'none, all nodes of this process are finite'}",
         fix="lower the learning rate, set train.clip, or look for extreme values in the data; the last checkpoint is good",
     )
 
 
 def first_bad_node(run: Run) -> str | None:
-    """Find the first computed node, in order, that holds NaN or Inf."""
+    """Find the first modality or computed node, in order, that holds NaN or Inf: in a run, then in its views."""
+    for name in run.wiring.modalities if run.parent is None else ():
+        if not _finite(run.batch.signals[name].take(run.batch.present[name])):
+            return f"{name!r}, the data of the modality"
     for name in run.wiring.order:
-        value = run._memory.get(name)
-        tensor = value.pooled if isinstance(value, Features) else value.z if isinstance(value, Posterior) else value
-        if isinstance(tensor, Tensor) and not torch.isfinite(tensor).all():
-            return name
-    return None
+        if not all(_finite(run._memory.get(key)) for key in (name, ("likelihood", name))):
+            return repr(name)
+    views = [value for value in run._memory.values() if isinstance(value, Run)]
+    return next((bad for view in views if (bad := first_bad_node(view)) is not None), None)
 
 
-def gather_gradients(parameters: Sequence[nn.Parameter], reduce: Reduce | None) -> None:
+def _finite(value: object) -> bool:
+    """Whether a node's value (None where it was not computed) holds finite numbers only."""
+    if isinstance(value, Likelihood):
+        value = value.mean
+    if isinstance(value, Signal):
+        value = value.filled()
+    tensor = value.pooled if isinstance(value, Features) else value.z if isinstance(value, Posterior) else value
+    return not isinstance(tensor, Tensor) or bool(torch.isfinite(tensor).all())
+
+
+def gather_gradients(graph: Graph, parameters: Sequence[nn.Parameter], reduce: Reduce | None) -> None:
     """Sum gradients over processes in one message; a parameter that none of them touched keeps no gradient.
 
     Raises:
-        TrainingError: a gradient is NaN or Inf.
+        TrainingError: a gradient is NaN or Inf; the message names the first node that has one.
     """
     touched = torch.tensor([float(p.grad is not None) for p in parameters])
     touched = touched if reduce is None else reduce(touched.to(parameters[0].device))
@@ -147,10 +161,14 @@ def gather_gradients(parameters: Sequence[nn.Parameter], reduce: Reduce | None) 
         return
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen])
     flat = flat if reduce is None else reduce(flat)
+    parts = dict(zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True))
     if not torch.isfinite(flat).all():
+        nodes = [n for n in graph.wiring.order for p in graph[n].parameters() if p in parts and not _finite(parts[p])]
         raise TrainingError(
-            "a gradient is not finite, though the losses are", fix="lower the learning rate or set train.clip"
+            "a gradient is not finite, though the losses are",
+            where=f"first bad node: {nodes[0]!r}" if nodes else "a parameter of a loss",
+            fix="lower the learning rate, or look for a square root or logarithm at zero",
         )
     if reduce is not None:
-        for p, part in zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True):
+        for p, part in parts.items():
             p.grad = part.view_as(p).clone()

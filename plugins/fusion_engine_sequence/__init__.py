@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 def register_components(registry: "Registry") -> None:
     """Register what this plugin offers."""
     registry.modality("sequence", "fusion_engine_sequence.modality:Series")
+    registry.modality("strokes", "fusion_engine_sequence.strokes:Strokes")
+    registry.encoder("conv", "fusion_engine_sequence.conv_encoder:ConvEncoder")
     registry.encoder("rnn", "fusion_engine_sequence.rnn_encoder:RNNEncoder")
     registry.encoder("transformer", "fusion_engine_sequence.transformer_encoder:TransformerEncoder")
     registry.decoder("rnn", "fusion_engine_sequence.rnn_decoder:RNNDecoder")

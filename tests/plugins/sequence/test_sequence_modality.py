@@ -1,11 +1,13 @@
+import io
 import json
-import re
 
 import numpy as np
 import pytest
 import torch
 from fusion_engine_sequence import register_components
+from fusion_engine_sequence.drawing import plot_lines, stroke_lines
 from fusion_engine_sequence.modality import Series
+from PIL import Image
 
 from fusion_engine import ConfigError, DataError, Registry, Signal
 
@@ -27,9 +29,11 @@ def test_plugin_registers_its_components_under_its_name():
     register_components(registry)
     assert sorted(registry.entries) == [
         "decoder/sequence.rnn",
+        "encoder/sequence.conv",
         "encoder/sequence.rnn",
         "encoder/sequence.transformer",
         "modality/sequence.sequence",
+        "modality/sequence.strokes",
     ]
     assert {Series.encoder, Series.decoder} <= set(registry.entries)
 
@@ -129,16 +133,18 @@ def test_without_config_it_has_a_ragged_example_and_leaves_the_random_state():
 
 
 def test_strokes_are_drawn_pen_up_to_pen_up():
+    lines = stroke_lines(np.array([[0, 0, 0], [1, 0, 1], [0, 1, 0], [-1, 0, 1]], float))
+    assert [line.tolist() for line in lines] == [[[8, 8], [88, 8]], [[88, 88], [8, 88]]]
     modality = Series(length=4)
     square = modality.collate([modality.prepare([[0, 0, 0], [1, 0, 1], [0, 1, 0], [-1, 0, 1]])])
-    media = modality.render(square)[0]
-    assert media.mime == "image/svg+xml"
-    lines = re.findall(r'points="([^"]*)"', media.content.decode())
-    assert lines == ["5.00,5.00 95.00,5.00", "95.00,95.00 5.00,95.00"]
+    picture = np.asarray(Image.open(io.BytesIO(modality.render(square)[0].content)).convert("L"))
+    assert picture[8, 48] < 64 and picture[88, 48] < 64  # noqa: PT018
+    assert picture[48, 8] > 192 and picture[48, 88] > 192  # noqa: PT018 (the pen was lifted there)
 
 
 def test_other_sequences_are_drawn_as_a_line_a_channel():
+    lines = plot_lines(np.array([[0, 1], [1, 0], [0, 1]], float))
+    assert [line.tolist() for line in lines] == [[[8, 88], [48, 8], [88, 88]], [[8, 8], [48, 88], [88, 8]]]
     modality = Series(channels=2, length=3)
     signal = modality.collate([modality.prepare([[0, 1], [1, 0], [0, 1]])])
-    lines = re.findall(r'points="([^"]*)"', modality.render(signal)[0].content.decode())
-    assert lines == ["5.00,95.00 50.00,5.00 95.00,95.00", "5.00,5.00 50.00,95.00 95.00,5.00"]
+    assert modality.render(signal)[0].mime == "image/png"
