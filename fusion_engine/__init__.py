@@ -7,11 +7,13 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError nearest",
+    "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError "
+    "nearest",
     "fusion_engine.hooks": "hookimpl",
-    "fusion_engine.values": "Batch DistributionLikelihood Features Likelihood Media Noise Posterior Rows Samples Signal Term Widths fill",
-    "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality PosteriorNetwork "
-    "Prior SequenceModality over_samples require",
+    "fusion_engine.values": "Batch DistributionLikelihood Features Likelihood Media Noise Posterior Rows Samples "
+    "Signal Term Widths fill",
+    "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality "
+    "PosteriorNetwork Prior SequenceModality over_samples require",
     "fusion_engine.config": "Player RunConfig read_config write_config",
     "fusion_engine.plugins": "Registry",
     "fusion_engine.graph": "Graph",

@@ -9,7 +9,7 @@ from torch import nn
 
 from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, PosteriorNetwork, Prior, TakesFeatures
 from fusion_engine.config import NodeConfig, Part, RunConfig
-from fusion_engine.errors import BuildError, ConfigError, FusionError
+from fusion_engine.errors import BuildError, ConfigError, FusionError, nearest
 from fusion_engine.graph import Graph
 from fusion_engine.plugins import Registry
 from fusion_engine.probe import probe
@@ -69,10 +69,9 @@ def _construct(where: str, target: Any, values: Mapping[str, Any], *wiring: Any)
     try:
         return target(*wiring, **kwargs)
     except FusionError as error:
-        if error.where is not None:
-            raise
+        place = where if error.where is None else f"{where}, {error.where}"
         raise type(error)(
-            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
+            error.problem, where=place, expected=error.expected, actual=error.actual, fix=error.fix
         ) from error
     except Exception as error:
         raise BuildError(
@@ -96,6 +95,7 @@ def build(config: RunConfig, registry: Registry) -> Graph:
             torch.manual_seed(seed.at("weights", name).key)
             graph.add(name, _node(graph, wiring.nodes[name], registry, config.nodes[name].with_))
         for name, part in config.losses.items():
+            _check_score(graph, name, part.with_.get("score"))
             graph.add_loss(
                 name, _construct(f"loss {name!r}", registry.resolve(part.use, "loss").load(), part.with_, graph)
             )
@@ -160,6 +160,19 @@ def _head(
     if node.out is not None:
         _check_family(graph, target, node.out, f"{where}, port 'out'")
     return cast(Head, _construct(where, target, values, inputs, graph.modalities[node.out] if node.out else None))
+
+
+def _check_score(graph: Graph, loss: str, score: str | None) -> None:
+    """Check that a loss plays on a head that scores realness."""
+    if score is not None and not cast(Head, graph[score]).realness:
+        scores = [n for n in graph.wiring.of_kind("head") if cast(Head, graph[n]).realness]
+        raise BuildError(
+            f"the head {score!r} does not score how real its input is",
+            where=f"loss {loss!r}, 'score'",
+            expected="a head such as head/score",
+            actual=graph.wiring.nodes[score].use,
+            fix=nearest(score, scores),
+        )
 
 
 def widths_of(graph: Graph, name: str) -> Widths:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -134,33 +134,45 @@ class RunConfig(_Strict):
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's core schema: 1e-3 is a number; only true and false are booleans, so that ``no`` is a word."""
 
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in rules if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-    ]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+
+_CORE = {
+    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": ("true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+"""By tag: what a plain scalar of it looks like, and the characters that it may begin with."""
+
+
+def _resolve_core(resolver: Any) -> None:
+    for tag, (pattern, first) in _CORE.items():
+        resolver.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Read an integer; a leading zero means nothing, and neither does a colon."""
+    base = {"0o": 8, "0x": 16}.get(node.value[:2], 10)
+    return int(node.value, base)
 
 
 def _no_duplicate_keys(loader: yaml.SafeLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(k, deep=True) for k, _ in node.value]
-    twice = sorted({str(k) for k in keys if keys.count(k) > 1})
-    if twice:
-        raise ConfigError(
-            f"the key {twice[0]!r} stands twice", where=str(node.start_mark).strip(), fix="rename or remove one"
-        )
+    seen: list[Any] = []
+    for key_node, _ in node.value:
+        key, mark = loader.construct_object(key_node, deep=True), key_node.start_mark
+        if key in seen:
+            where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}"
+            raise ConfigError(f"the key {key!r} stands twice", where=where, fix="rename or remove one")
+        seen.append(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep)
 
 
+_resolve_core(_Loader)
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.add_constructor("tag:yaml.org,2002:map", _no_duplicate_keys)
 
 
@@ -174,10 +186,21 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the file {path} cannot be read: {error.strerror}", fix="check the path") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text", expected="YAML in UTF-8", actual=str(error)) from error
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _parse(text, str(path))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML", actual=str(error)) from error
+
+
+def _parse(text: str, name: str) -> Any:
+    loader = _Loader(text)
+    loader.name = name  # errors name the file
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def read_config(source: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
@@ -195,11 +218,15 @@ def read_config(source: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig
     try:
         return RunConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("the config is wrong:\n" + "\n".join(map(_explain, error.errors())), where=where) from None
+        told = [_explain(e, values) for e in error.errors()]
+        raise ConfigError("the config is wrong:\n" + "\n".join(told), where=where) from None
 
 
-def _explain(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part != "function-plain")
+def _explain(error: Any, values: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in error["loc"] if part not in ("function-plain", "[key]"))
+    if error["loc"][0] == "stages" and len(error["loc"]) > 2:
+        stage = values["stages"][error["loc"][1]]
+        place += f" (stage {stage['name']!r})" if "name" in stage else ""
     if error["type"] == "extra_forbidden":
         return f"  - {place}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
     if error["type"] == "missing":
@@ -243,6 +270,8 @@ def _list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
     )
 
 
+_Dumper.yaml_implicit_resolvers = {first: [*rules] for first, rules in _Dumper.yaml_implicit_resolvers.items()}
+_resolve_core(_Dumper)  # text that either version of YAML would read as something else is quoted
 _Dumper.add_representer(dict, _mapping)
 _Dumper.add_representer(list, _list)
 

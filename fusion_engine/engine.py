@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fusion_engine.model import FusionModel
 
 Source = RunConfig | Mapping[str, Any] | str | Path
+Modalities = Mapping[str, str | Mapping[str, Any]]
+"""Component by modality, or a mapping with ``use``, ``with``, ``encoder``, ``decoder``."""
 
 
 class Engine:
@@ -63,7 +65,7 @@ class Engine:
         self.plugins.call("graph_built", graph=graph, context=Context(self.plugins, complete_config))
         return FusionModel(complete_config, graph, self.plugins)
 
-    def recipe(self, recipe: str, /, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any) -> "FusionModel":
+    def recipe(self, recipe: str, /, modalities: Modalities, **options: Any) -> "FusionModel":
         """Build a model from a recipe.
 
         Args:
@@ -77,9 +79,7 @@ class Engine:
         """
         return self.build(self.recipe_config(recipe, modalities, **options))
 
-    def recipe_config(
-        self, recipe: str, /, modalities: Mapping[str, str | Mapping[str, Any]], **options: Any
-    ) -> dict[str, Any]:
+    def recipe_config(self, recipe: str, /, modalities: Modalities, **options: Any) -> dict[str, Any]:
         """Return the config that a recipe makes: the one to write down and change."""
         entry = self.registry.resolve(recipe, "recipe")
         sections: dict[str, Any] = {key: options.pop(key) for key in ("name", "train", "data") if key in options}

@@ -1,6 +1,7 @@
 """Every hook there is. A plugin implements ``register_components``; the rest is optional.
 
-A plugin is a module with functions marked ``@hookimpl``, named by an entry point of the group ``fusion_engine.plugins``.
+A plugin is a module with functions marked ``@hookimpl``, named by an entry point of the group
+``fusion_engine.plugins``.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -103,12 +103,13 @@ def train_judges(
     judges = {}
     for name in _decoded(model):
         part = model.config.modalities[name]
-        chosen = {name: {"use": part.use, "with": part.with_}, "label": "modality/tabular.category"}
+        chosen: dict[str, Any] = {name: {"use": part.use, "with": part.with_}, "label": "modality/tabular.category"}
         judge = engine.recipe(
             "classifier", modalities=chosen, fusion="concat", width=64, epochs=settings.epochs, name=f"judge of {name}"
         )
         columns = [{name: row.get(name), "label": row.get(settings.label)} for row in rows]
-        judges[name] = Judge(judge.fit(Table([r for r in columns if None not in r.values()])), name)
+        whole = [row for row in columns if all(raw is not None for raw in row.values())]
+        judges[name] = Judge(judge.fit(Table(whole)), name)
     return judges
 
 

@@ -57,7 +57,7 @@ def nodes_of(graph: Graph, kind: str, globs: Iterable[str], where: str) -> tuple
     names = graph.wiring.of_kind(kind)
     if not names:
         raise BuildError(f"there is no {kind} for this loss", where=where, fix=f"add a {kind}, or remove the loss")
-    chosen = match(globs, names, where)
+    chosen = match(globs, names, where, kind)
     return tuple(n for n in names if n in chosen)
 
 

@@ -64,7 +64,7 @@ class FusionModel:
     # Training
 
     def prepare(self, data: Any) -> Prepared:
-        """Check data against the modalities, learn their config from it (shapes, classes ...) and build the graph for it.
+        """Check data against the modalities, learn their config from it (shapes, classes ...), build the graph for it.
 
         Raises:
             DataError: a column is missing, samples do not fit together.

@@ -1,4 +1,4 @@
-"""One tiny real batch through a new graph: what comes out is compared with what was declared, before any data is read."""
+"""One tiny real batch through a new graph: what comes out is compared with what was declared, before data is read."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -79,8 +79,9 @@ def _attempt(where: str, function: Callable[[], Any]) -> Any:
     except FusionError:
         raise
     except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
         raise BuildError(
-            f"it fails on a probe batch: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+            f"it fails on a probe batch: {type(error).__name__}: {reason}",
             where=where,
             fix="check its config against what is wired into it; the original error is above",
         ) from error
@@ -214,7 +215,7 @@ def _probe_penalty(graph: Graph, score: str, batch: Batch) -> None:
         graph.approximated.add(score)
         reason = str(error).strip().splitlines()[0]
         log.warning(
-            "the discriminator of %r has no double backward (%s): its gradient penalties are approximated by finite differences",
+            "the discriminator of %r has no double backward (%s): its penalties are estimated by finite differences",
             score,
             reason,
         )

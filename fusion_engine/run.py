@@ -5,7 +5,7 @@ Asking a run for a node computes what it needs, once. A replay is the same graph
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -95,6 +95,13 @@ class Run:
         if key not in self._memory:
             self._memory[key] = compute()
         return cast(T, self._memory[key])
+
+    def forget(self) -> None:
+        """Drop all that was computed: views know their parents, and would wait for the garbage collector with them."""
+        values, self._memory = list(self._memory.values()), {}
+        for value in values:
+            if isinstance(value, Run) and value is not self:
+                value.forget()
 
     def _compute(self, node: Node) -> Any:
         if node.kind == "encoder":
@@ -254,12 +261,25 @@ class Run:
         return frozenset().union(*(self.wiring.trunk(s) for s in self.wiring.scores)) & self.wiring.shared
 
     def real(self) -> "Run":
-        """Return the view of the real batch that discriminators score."""
+        """Return the view of the real batch that discriminators score.
+
+        What is inferred from it is data to a discriminator: in its turn no gradient reaches a shared encoder that way.
+        """
         frozen = self._adversarial()
-        if not frozen:
+        if not frozen and not (self.setting.player == "discriminator" and self.wiring.shared):
             return self
-        posteriors = {p: (lambda p=p: self[p]) for p in self.wiring.of_kind("posterior")}
-        return self._once("real", lambda: self.replay(posteriors, frozen=frozen))
+        values = {p: (lambda p=p: self._inferred(p)) for p in self._replaceable()}
+        return self._once("real", lambda: self.replay(values, frozen=frozen))
+
+    def _inferred(self, posterior: str) -> Posterior:
+        value = cast(Posterior, self[posterior])
+        given = self.setting.player == "discriminator" and posterior not in self.wiring.players["discriminator"]
+        return value.detached() if given else value
+
+    def _replaceable(self) -> list[str]:
+        """The posteriors that generation starts from: all but those that the discriminator alone owns."""
+        discriminator = self.wiring.players["discriminator"] - self.wiring.players["generator"]
+        return [p for p in self.wiring.of_kind("posterior") if p not in discriminator]
 
     def generated(self, source: Source, *, detach: bool = True) -> "Run":
         """Return the run in which every posterior gives way to what generation starts from.
@@ -268,9 +288,7 @@ class Run:
             source: a draw from each posterior's prior, or one component of the posterior itself.
             detach: cut z from the encoders.
         """
-        discriminator = self.wiring.players["discriminator"] - self.wiring.players["generator"]
-        names = [p for p in self.wiring.of_kind("posterior") if p not in discriminator]
-        values = {p: (lambda p=p: self._start(p, source, detach)) for p in names}
+        values = {p: (lambda p=p: self._start(p, source, detach)) for p in self._replaceable()}
         return self._once(("generated", source, detach), lambda: self.replay(values, label=("generated", source)))
 
     def _start(self, posterior: str, source: Source, detach: bool) -> Posterior:
@@ -306,7 +324,9 @@ class Run:
             return real
         everywhere = bool(rows.all())
         like = real if everywhere else real.take(rows)
-        signal = self.graph.modalities[modality].relax(likelihood, view.noise("relax", decoder), like)
+        noise = view.noise("relax", decoder)
+        noise = noise if everywhere else replace(noise, index=noise.index[rows.cpu()])
+        signal = self.graph.modalities[modality].relax(likelihood, noise, like)
         if self.setting.player == "discriminator":
             signal = signal.map(Tensor.detach)
         return signal if everywhere else signal.scatter(rows)
@@ -338,7 +358,7 @@ class Run:
                 values[source] = Signal(change(source, value.data.detach()), value.mask, value.position)
         view = self.replay(values, renew=trunk)
         view.at_embedding = change
-        return view
+        return self._once(("lifted", name), lambda: view)
 
     def _exact_gradient(self, name: str) -> tuple[Tensor, Tensor]:
         leaves: dict[str, Tensor] = {}
@@ -347,7 +367,8 @@ class Run:
             leaves[source] = value.clone().requires_grad_()
             return leaves[source]
 
-        with double_backward(self.graph[n] for n in self.wiring.trunk(name)):
+        device = self.present(name).device.type
+        with double_backward((self.graph[n] for n in self.wiring.trunk(name)), device):
             view = self._lift(name, leaf)
             score, rows = view.score(name), self.present(name)
             found = torch.autograd.grad(
@@ -407,10 +428,9 @@ def running_statistics(module: nn.Module, rows: int) -> Iterator[None]:
 
 
 @contextmanager
-def double_backward(modules: Iterator[nn.Module]) -> Iterator[None]:
+def double_backward(modules: Iterator[nn.Module], device: str) -> Iterator[None]:
     """Choose kernels that can be differentiated twice: plain attention, no cuDNN for recurrent nets, full precision."""
     recurrent = any(isinstance(m, nn.RNNBase) for module in modules for m in module.modules())
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
     with sdpa_kernel(SDPBackend.MATH), torch.autocast(device, enabled=False), cudnn:
         yield

@@ -28,8 +28,8 @@ class Widths(NamedTuple):
     pooled: int
 
 
-def fill(data: Tensor, mask: Bool[Tensor, "b n"] | None, value: float = 0.0) -> Tensor:
-    """Overwrite padded slots of data [b n ...], whatever they hold (NaN included)."""
+def fill(data: Tensor, mask: Bool[Tensor, "*b n"] | None, value: float = 0.0) -> Tensor:
+    """Overwrite padded slots of data [*b n ...], whatever they hold (NaN included)."""
     if mask is None:
         return data
     return data.masked_fill(~mask.reshape(*mask.shape, *[1] * (data.ndim - mask.ndim)), value)
@@ -128,7 +128,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Noise:
-    """Random numbers keyed by what they are for: (seed, step, node) in the key, the row by its place in the step's batch.
+    """Random numbers keyed by what they are for: seed, step and node in the key, the row by its place in the batch.
 
     Ranks, gradient accumulation and resumed runs therefore draw the same numbers as one uninterrupted process.
 
@@ -288,7 +288,7 @@ class Likelihood(ABC):
 
 
 class DistributionLikelihood(Likelihood):
-    """A likelihood over unmasked data from one torch distribution of batch shape [*k b ...], event axes included in ``...``."""
+    """A likelihood over unmasked data from one torch distribution of batch shape [*k b ...]."""
 
     def __init__(self, distribution: Distribution, sample_axes: int = 0) -> None:
         self.distribution = distribution
@@ -395,7 +395,7 @@ class Batch:
 class Term(NamedTuple):
     """One loss on one batch: a sum over the rows that count, and how many those are.
 
-    Sums and counts are added over ranks, accumulation steps and missing rows before they are divided: the mean is exact.
+    Both are added over ranks, accumulation steps and missing rows before they are divided: the mean is exact.
     """
 
     sum: Float[Tensor, ""]

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
-from fusion_engine.config import NodeConfig, Player, RunConfig
-from fusion_engine.errors import ConfigError, nearest
-from fusion_engine.plugins import Registry
+from fusion_engine.config import PLAYERS, NodeConfig, Player, RunConfig, StageConfig
+from fusion_engine.errors import ConfigError, PluginError, nearest
+from fusion_engine.plugins import Entry, Registry
 
 FEATURES = frozenset({"encoder", "fusion", "posterior", "prior"})
 """Kinds that may stand in a features port: a posterior or prior is read as its z."""
@@ -21,7 +21,7 @@ TAKES = {
     "prior": frozenset[str](),
 }
 LOSS_PORTS = {"score": frozenset({"head"}), "head": frozenset({"head"}), "nodes": frozenset(TAKES)}
-"""Keys of a loss's config that name nodes."""
+"""Keys of a loss's config that name nodes; ``nodes`` may hold globs."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Wiring:
         try:
             return tuple(sorter.static_order())
         except CycleError as error:
-            walk = " -> ".join(reversed(error.args[1]))
+            walk = " -> ".join(error.args[1])
             raise ConfigError(
                 "the wiring has a cycle",
                 actual=walk,
@@ -158,24 +158,30 @@ class Wiring:
         return next((n for n, node in self.nodes.items() if node.kind == "decoder" and node.out == modality), None)
 
     def trunk(self, score: str) -> frozenset[str]:
-        """The discriminator of a score: the head and what leads to it, walking back up to posteriors, priors and decoders."""
+        """The discriminator of a score: the head and what leads to it, back to posteriors, priors and decoders.
+
+        Those that the config gives to the discriminator are part of it, and what leads to them too.
+        """
+        return self._walk(score, match((self.given or {}).get("discriminator", ()), self.nodes, "players.discriminator"))
+
+    def _walk(self, score: str, through: frozenset[str] = frozenset()) -> frozenset[str]:
         found, todo = set[str](), [score]
         while todo:
             name = todo.pop()
-            if name in self.nodes and self.nodes[name].kind not in ("posterior", "prior", "decoder"):
+            if name in self.nodes and (self.nodes[name].kind not in ("posterior", "prior", "decoder") or name in through):
                 found.add(name)
                 todo.extend(self.nodes[name].sources)
         return frozenset(found)
 
-    def boundary(self, score: str) -> frozenset[str]:
-        """What the discriminator of a score looks at: modalities, posteriors, priors and decoders."""
+    def boundary(self, score: str) -> tuple[str, ...]:
+        """What the discriminator of a score looks at: modalities, posteriors, priors and decoders, in order."""
         trunk = self.trunk(score)
-        return frozenset(s for n in trunk for s in self.nodes[n].sources if s not in trunk)
+        return tuple(dict.fromkeys(s for n in self.order if n in trunk for s in self.nodes[n].sources if s not in trunk))
 
     @cached_property
     def players(self) -> dict[Player, frozenset[str]]:
         """Which nodes each player owns; one that stands in both is shared, and has an optimizer in each."""
-        trunks = frozenset[str]().union(*(self.trunk(s) for s in self.scores))
+        trunks = frozenset[str]().union(*(self._walk(s) for s in self.scores))
         leads = {n for n in trunks if any(self.kind(d) in ("posterior", "decoder") for d in self.descendants([n]))}
         own = trunks - leads
         own |= {d for d in self.descendants(own) if self.kind(d) in ("fusion", "head")}
@@ -195,11 +201,11 @@ class Wiring:
 
     def through_posterior(self, score: str) -> bool:
         """Whether the real view of a score depends on a posterior (BiGAN, AAE): then the generator plays on it too."""
-        return any(self.kind(n) == "posterior" for n in self.ancestors(score))
+        return any(self.kind(n) == "posterior" for n in self.ancestors(score) - self.trunk(score))
 
 
-def match(globs: Iterable[str], names: Iterable[str], where: str) -> frozenset[str]:
-    """Expand globs over names.
+def match(globs: Iterable[str], names: Iterable[str], where: str, kind: str = "node") -> frozenset[str]:
+    """Expand globs over names, which are those of nodes of one ``kind``.
 
     Raises:
         ConfigError: a glob matches nothing.
@@ -208,26 +214,28 @@ def match(globs: Iterable[str], names: Iterable[str], where: str) -> frozenset[s
     for glob in globs:
         hits = {n for n in known if fnmatchcase(n, glob)}
         if not hits:
-            raise ConfigError(f"{glob!r} matches no node", where=where, fix=nearest(glob, known))
+            raise ConfigError(f"{glob!r} matches no {kind}", where=where, fix=nearest(glob, known))
         found |= hits
     return frozenset(found)
 
 
 def wire(config: RunConfig, registry: Registry) -> Wiring:
-    """Check everything about a config that needs no torch: names, wiring, kinds of ports, cycles, globs, losses, stages.
+    """Check all of a config that needs no torch: names, wiring, kinds of ports, cycles, globs, losses, stages.
 
     Raises:
         ConfigError, PluginError: the first thing that is wrong, with its place and a fix.
     """
-    modalities = {m: registry.resolve(part.use, "modality").full_name for m, part in config.modalities.items()}
+    modalities = {
+        m: _resolve(registry, part.use, "modality", f"modality {m!r}").full_name for m, part in config.modalities.items()
+    }
     nodes = {name: _node(name, node, registry, modalities) for name, node in config.nodes.items()}
     for node in nodes.values():
         _check_sources(node, nodes, modalities)
     for name, part in config.losses.items():
-        registry.resolve(part.use, "loss")
+        _resolve(registry, part.use, "loss", f"loss {name!r}")
         _check_loss(name, part.with_, nodes)
     if config.data is not None:
-        registry.resolve(config.data.use, "dataset")
+        _resolve(registry, config.data.use, "dataset", "data")
     scores = tuple(dict.fromkeys(s for part in config.losses.values() for s in _references(part.with_.get("score"))))
     wiring = Wiring(modalities, nodes, scores, {p: tuple(globs) for p, globs in config.players.items()})
     _ = wiring.order, wiring.players
@@ -235,14 +243,28 @@ def wire(config: RunConfig, registry: Registry) -> Wiring:
     return wiring
 
 
+def _resolve(registry: Registry, use: str, kind: str | None, where: str) -> Entry:
+    """Find a component; an error says where it is named."""
+    try:
+        return registry.resolve(use, kind)
+    except PluginError as error:
+        raise PluginError(
+            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
+        ) from error
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
 def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping[str, str]) -> Node:
     where = f"node {name!r}"
     if name in modalities:
         raise ConfigError(f"{name!r} is a modality and a node", where=where, fix="rename the node")
-    entry = registry.resolve(config.use)
+    entry = _resolve(registry, config.use, None, where)
     if entry.kind not in TAKES:
         raise ConfigError(
-            f"a {entry.kind} is no node", where=where, expected="one of " + ", ".join(TAKES), actual=config.use
+            f"{_a(entry.kind)} is no node", where=where, expected="one of " + ", ".join(TAKES), actual=config.use
         )
     node = Node(
         name, entry.kind, entry.full_name, _ports(name, entry.kind, config), config.out, _tuple(config.of or [])
@@ -250,7 +272,7 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
     if node.kind == "decoder" and node.out is None:
         raise ConfigError("the decoder does not say which modality it makes", where=where, fix="add 'out'")
     if node.out is not None and node.kind not in ("decoder", "head"):
-        raise ConfigError(f"only decoders and heads have an 'out', not a {node.kind}", where=where, fix="remove 'out'")
+        raise ConfigError(f"only decoders and heads have an 'out', not {_a(node.kind)}", where=where, fix="remove 'out'")
     if node.out is not None and node.out not in modalities:
         raise ConfigError(
             f"the {node.kind} makes the modality {node.out!r}, which the model does not have",
@@ -258,7 +280,7 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
             fix=nearest(node.out, modalities),
         )
     if node.of and node.kind != "prior":
-        raise ConfigError(f"only a prior is fitted to latents, not a {node.kind}", where=where, fix="remove 'of'")
+        raise ConfigError(f"only a prior is fitted to latents, not {_a(node.kind)}", where=where, fix="remove 'of'")
     return node
 
 
@@ -282,7 +304,7 @@ def _check_source(
             f"{source!r} cannot be wired here",
             where=where,
             expected="one of: " + ", ".join(sorted(takes)),
-            actual=f"a {kind}",
+            actual=_a(kind),
             fix=fix,
         )
 
@@ -298,9 +320,10 @@ def _check_loss(name: str, values: Mapping[str, object], nodes: Mapping[str, Nod
         for reference in _references(values.get(port)):
             where = f"loss {name!r}, {port!r}"
             candidates = [n for n, node in nodes.items() if node.kind in kinds]
-            if not any(fnmatchcase(n, reference) for n in nodes):
+            hits = [n for n in nodes if n == reference or (port == "nodes" and fnmatchcase(n, reference))]
+            if not hits:
                 raise ConfigError(f"there is no node {reference!r}", where=where, fix=nearest(reference, candidates))
-            if not any(fnmatchcase(n, reference) for n in candidates):
+            if not set(hits) & set(candidates):
                 raise ConfigError(
                     f"the node {reference!r} is no {'/'.join(sorted(kinds))}",
                     where=where,
@@ -327,3 +350,15 @@ def _check_stages(config: RunConfig, wiring: Wiring) -> None:
                     fix=nearest(loss, config.losses),
                 )
         match(stage.learn, wiring.nodes, f"{where}, 'learn'")
+        if stage.until is not None and stage.until.metric not in _metrics(stage):
+            raise ConfigError(
+                f"the stage does not log {stage.until.metric!r}",
+                where=f"{where}, 'until'",
+                expected="one of its losses",
+                fix=nearest(stage.until.metric, stage.losses),
+            )
+
+
+def _metrics(stage: StageConfig) -> list[str]:
+    """Names that a stage may log: its losses, and each player's."""
+    return [*stage.losses, *(f"{player}/{loss}" for player in PLAYERS for loss in stage.losses)]

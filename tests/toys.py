@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -211,7 +211,7 @@ class LineDecoder(Decoder):
 
     def forward(self, z: Float[Tensor, "*k b z"], conditions: Mapping[str, Features]) -> Likelihood:
         """Decode."""
-        return LineLikelihood(repeat(self.net(self.joined(z, conditions)), "... n -> ... n 1"))
+        return LineLikelihood(rearrange(self.net(self.joined(z, conditions)), "... n -> ... n 1"))
 
 
 @hookimpl

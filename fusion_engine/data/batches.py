@@ -1,5 +1,6 @@
 """Which rows make a step, and which of them a process sees: the same numbers however a step is shared."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,11 @@ class _Chosen(Dataset[tuple[int, dict[str, Signal | None]]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, dict[str, Signal | None]]:
         place, row = key
         return place, self.rows[row]
+
+
+def _workers_start() -> str | None:
+    """How workers start: as forks where that is safe, for they then know the plugins that came as single files."""
+    return "fork" if sys.platform == "linux" else None
 
 
 class Batches:
@@ -95,6 +101,7 @@ class Batches:
             collate_fn=self._collate,
             num_workers=self.workers,
             generator=generator,
+            multiprocessing_context=_workers_start() if self.workers else None,
         )
         step: list[Batch] = []
         for batch in loader:

@@ -36,8 +36,9 @@ class ProgressBars(Callback):
     def on_step_end(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """Advance the bar."""
         if self.progress is not None:
-            shown = {"losses": _short(metrics)} if trainer.progress.step % self.every == 0 else {}
-            self.progress.update(self.task, advance=1, **shown)
+            self.progress.advance(self.task)
+            if trainer.progress.step % self.every == 0:
+                self.progress.update(self.task, losses=_short(metrics))
 
     def on_epoch_end(self, trainer: Any, metrics: Mapping[str, float]) -> None:
         """Keep the epoch's losses for the stage's line."""

@@ -12,7 +12,7 @@ from fusion_engine.values import Signal
 
 
 def write_signals(model: FusionModel, signals: Mapping[str, Signal], folder: Path) -> list[Path]:
-    """Render every row of every modality into files such as image_003.png, and its raw sample beside it where it is an array."""
+    """Render every row into files such as image_003.png; a raw sample that is an array goes beside its picture."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, signal in signals.items():

@@ -83,7 +83,9 @@ class Case:
         features = {name: _longer(f, extra) for name, f in self.features.items()}
         signal = self.signal
         if signal is not None and signal.mask is not None:
-            signal = Signal(*(None if x is None else _append(x, extra) for x in (signal.data, signal.mask, signal.position)))  # type: ignore[arg-type]
+            signal = Signal(
+                *(None if x is None else _append(x, extra) for x in (signal.data, signal.mask, signal.position))
+            )  # type: ignore[arg-type]
         return replace(self, features=features, signal=signal)
 
     def leaves(self) -> "tuple[Case, dict[str, tuple[Tensor, Tensor]]]":

@@ -97,7 +97,9 @@ def _likelihood(value: Likelihood, case: Case, density: bool) -> dict[str, Tenso
     lead = case.z.ndim - 2
     mean, sample = value.mean, value.sample(case.noise)
     found = {"the mean": mean.data, "the sample": sample.data}
-    found |= {f"the mask of {n}": s.mask for n, s in {"the mean": mean, "the sample": sample}.items() if s.mask is not None}
+    found |= {
+        f"the mask of {n}": s.mask for n, s in {"the mean": mean, "the sample": sample}.items() if s.mask is not None
+    }
     if density:
         assert case.signal is not None
         found["log_prob"] = value.log_prob(case.signal)

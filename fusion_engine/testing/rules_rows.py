@@ -41,9 +41,10 @@ def row_independence(subject: Subject) -> None:
     for module in subject.networks():
         case, other = make_case(module), make_case(module, seed=1)
         if other.present is not None and other.present.shape[1] > 1:
-            other = other.with_present(other.present & (torch.arange(len(other)) % 2 == 0)[:, None].logical_or(
-                torch.arange(other.present.shape[1]) == 0
-            ))
+            other = other.with_present(
+                other.present
+                & (torch.arange(len(other)) % 2 == 0)[:, None].logical_or(torch.arange(other.present.shape[1]) == 0)
+            )
         whole = observe(module, case)
         for row in (0, len(case) - 2):
             found = observe(module, case.keep(row, other))
@@ -81,19 +82,14 @@ def token_lengths(subject: Subject) -> None:
 
 def missing_slots(subject: Subject) -> None:
     """An absent input may hold anything, NaN included: it changes no output, no gradient and no statistic."""
-    for build in range(len(subject.wirings())):
-        present = _module(subject, build), make_case(_module(subject, build))
-        m = len(present[1].features)
+    for wiring, module in enumerate(subject.networks()):
+        m = len(make_case(module).features)
         for i in range(m if m > 1 else 0):
-            _check_missing(subject, build, i)
-
-
-def _module(subject: Subject, wiring: int) -> nn.Module:
-    return list(subject.networks())[wiring]
+            _check_missing(subject, wiring, i)
 
 
 def _check_missing(subject: Subject, wiring: int, i: int) -> None:
-    case = make_case(_module(subject, wiring))
+    case = make_case(subject.network(wiring))
     assert case.present is not None
     name = list(case.features)[i]
     column = torch.arange(case.present.shape[1]) == i
@@ -101,7 +97,7 @@ def _check_missing(subject: Subject, wiring: int, i: int) -> None:
     none = case.with_present(case.present & ~column)
     for gaps, where in ((some, "in some rows"), (none, "in every row")):
         _check_content(subject, wiring, gaps, f"what {name!r} holds where it is absent {where} changes the result")
-    module = _module(subject, wiring)
+    module = subject.network(wiring)
     blank = Features.absent(len(case), module.inputs[name])  # type: ignore[index]
     stand_in = Case(case.noise, None, {**case.features, name: blank}, none.present)
     problem = f"Features.absent for {name!r} differs from an absent {name!r}"
@@ -114,7 +110,7 @@ def _check_content(subject: Subject, wiring: int, case: Case, problem: str) -> N
     for training in (False, True):
         learned = []
         for filled in (case, case.poisoned(1e3), case.poisoned(NAN)):
-            module = _module(subject, wiring)
+            module = subject.network(wiring)
             with mode(module, training):
                 torch.manual_seed(0)
                 learned.append(learn(module, filled))
@@ -158,12 +154,12 @@ def _unpadded(signal: Signal | None) -> Signal | None:
 
 
 def _check_longer(subject: Subject, wiring: int, case: Case) -> None:
-    module = _module(subject, wiring)
+    module = subject.network(wiring)
     longest = module.modality.example(1).data.shape[1] if isinstance(module, Encoder) else None  # type: ignore[union-attr,operator]
     extra = 3 if longest is None or case.signal is None else longest - case.signal.data.shape[1]
     longer = case.padded(min(extra, 3)) if case.z is None else _longer_conditions(case)
     for training in (False, True):
-        found, expected = (_module(subject, wiring) for _ in range(2))
+        found, expected = (subject.network(wiring) for _ in range(2))
         with mode(found, training), mode(expected, training):
             same_learning(learn(found, longer), learn(expected, case), "more padding changes the result", FILL)
 
@@ -183,11 +179,13 @@ def likelihood_masked(subject: Subject) -> None:
         fix = "the batch shape is [*k b n] where there is a mask: fill the data, then mask each step's log_prob"
         problem = "what the signal's padding holds changes log_prob"
         expected = learn(module, case)
-        same_learning(learn(_module(subject, wiring), case.poisoned(NAN)), expected, problem, fix)
-        same_learning(learn(_module(subject, wiring), case.poisoned(1e3)), expected, problem, fix)
+        same_learning(learn(subject.network(wiring), case.poisoned(NAN)), expected, problem, fix)
+        same_learning(learn(subject.network(wiring), case.poisoned(1e3)), expected, problem, fix)
         short = _short(Case(case.noise, case.signal))
         rows = short.noise.index
-        cut = Case(short.noise, short.signal, {n: f.take(rows) for n, f in case.features.items()}, None, _rows(case, rows))
+        cut = Case(
+            short.noise, short.signal, {n: f.take(rows) for n, f in case.features.items()}, None, _rows(case, rows)
+        )
         log_prob = call(module, cut).log_prob
         found, whole = log_prob(case.signal.take(rows)), log_prob(short.signal)
         same({"log_prob": found}, {"log_prob": whole}, "more padding of the signal changes log_prob", fix)
@@ -203,7 +201,9 @@ def sample_axes(subject: Subject) -> None:
     for module in subject.networks():
         case = make_case(module)
         for lead in ((3,), (2, 2)):
-            z = torch.randn(*lead, *_rows(case, torch.arange(len(case))).shape, generator=torch.Generator().manual_seed(5))
+            z = torch.randn(
+                *lead, *_rows(case, torch.arange(len(case))).shape, generator=torch.Generator().manual_seed(5)
+            )
             found = observe(module, Case(case.noise, case.signal, case.features, None, z))
             for index in torch.cartesian_prod(*[torch.arange(k) for k in lead]).reshape(-1, len(lead)).tolist():
                 alone = observe(module, Case(case.noise, case.signal, case.features, None, z[tuple(index)]))
@@ -227,7 +227,7 @@ def nothing_present(subject: Subject) -> None:
             continue
         fix = "guard what divides by a count, and attention whose keys are all masked"
         for training in (False, True):
-            module = _module(subject, wiring)
+            module = subject.network(wiring)
             with mode(module, training):
                 learned = learn(module, case.poisoned(NAN))
             finite(learned.outputs, "a row with nothing present", fix)
@@ -255,6 +255,10 @@ def _finite_value(value: object, fix: str) -> None:
 
 
 def _check_prior(value: Posterior) -> None:
-    kl = torch.where(value.weights > 0, value.weights * value.kl(), 0.0).flatten(0, -2).sum(0) if value.z.ndim > 2 else value.kl()
+    kl = (
+        torch.where(value.weights > 0, value.weights * value.kl(), 0.0).flatten(0, -2).sum(0)
+        if value.z.ndim > 2
+        else value.kl()
+    )
     found = float(kl[1].detach())
     expect(abs(found) < 1e-3, f"a row with nothing present does not have the prior: its KL is {found:.3g}")

@@ -84,14 +84,14 @@ class Subject:
         inputs = [_widths(m) for m in dict.fromkeys((most, low))]
         return [(w, self.modality) for w in inputs] if self.kind == "head" else [(w,) for w in inputs]
 
-    def networks(self, seed: int = 0) -> "Iterator[nn.Module]":
-        """Yield the network in each wiring, its weights moved a little from where they start."""
-        for wiring in self.wirings():
-            yield perturbed(self.construct(*wiring, seed=seed), seed)
+    def network(self, wiring: int = 0, seed: int = 0) -> nn.Module:
+        """Make the network in one wiring, its weights moved a little from where they start."""
+        return perturbed(self.construct(*self.wirings()[wiring], seed=seed), seed)
 
-    def network(self, seed: int = 0) -> nn.Module:
-        """Make the network in the widest wiring."""
-        return next(self.networks(seed))
+    def networks(self) -> Iterator[nn.Module]:
+        """Yield the network in each wiring."""
+        for wiring in range(len(self.wirings())):
+            yield self.network(wiring)
 
 
 def _widths(m: int) -> dict[str, Widths]:

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
+from torch.nn.functional import one_hot
 
 from fusion_engine.components import (
     CategoryModality,
@@ -32,16 +33,19 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class ToyEncoder(Encoder):
-    """Map continuous data through one Linear and tanh: a token a step where there is a mask, one token a row else."""
+    """Map data through one Linear and tanh: a token a step where there is a mask, one token a row else."""
 
     def __init__(self, modality: Modality, *, width: Positive = 4) -> None:
         super().__init__(modality, width)
         example = modality.example(1)
         shape = example.data.shape[1:] if example.mask is None else example.data.shape[2:]
-        self.linear = nn.Linear(math.prod(shape), width)
+        self.classes = len(modality.classes) if isinstance(modality, CategoryModality) else 0
+        self.linear = nn.Linear(self.classes or math.prod(shape), width)
 
     def encode(self, x: Tensor, signal: Signal) -> Features:
         """Encode."""
+        if self.classes and not x.is_floating_point():
+            x = one_hot(x, self.classes).float()
         if signal.mask is None:
             return Features.of_pooled(self.linear(x.flatten(1)).tanh())
         filled = Signal(x, signal.mask).filled()

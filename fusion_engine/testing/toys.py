@@ -78,9 +78,7 @@ class ToyImage(ImageModality):
     encoder: ClassVar[str] = "encoder/toys.linear"
     decoder: ClassVar[str] = "decoder/toys.linear"
 
-    def __init__(
-        self, *, shape: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (1, 8, 8)
-    ) -> None:
+    def __init__(self, *, shape: Annotated[Sequence[Positive], Field(min_length=3, max_length=3)] = (1, 8, 8)) -> None:
         self.shape = (shape[0], shape[1], shape[2])
 
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
@@ -159,9 +157,10 @@ class ToyCategory(CategoryModality):
 
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
         """Learn the classes."""
-        found = sorted(set(samples))
-        require(bool(found), "there are no labels", expected="at least one", actual="none")
-        return {"classes": found}
+        found = set(samples)
+        whole = bool(found) and all(isinstance(raw, int) for raw in found)
+        require(whole, "labels are whole numbers, at least one", expected="such", actual=repr(found)[:80])
+        return {"classes": sorted(found)}
 
     def prepare(self, raw: Any) -> Signal:
         """Look a label up."""
@@ -182,7 +181,9 @@ class ToyCategory(CategoryModality):
         return _text(self.restore(signal))
 
     def relax(self, likelihood: Likelihood, noise: Noise, like: Signal | None = None) -> Signal:
-        """Give the probabilities."""
+        """Draw soft one-hot rows, by the Gumbel softmax."""
         assert isinstance(likelihood, DistributionLikelihood)
         assert isinstance(likelihood.distribution, Categorical)
-        return Signal(likelihood.distribution.probs)
+        logits = likelihood.distribution.logits
+        uniform = noise.uniform(len(self.classes), lead=logits.shape[:-2], like=logits).clamp(1e-6, 1 - 1e-6)
+        return Signal((logits - (-uniform.log()).log()).softmax(-1))

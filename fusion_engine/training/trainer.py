@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusion_engine.config import PLAYERS, Player, RunConfig, StageConfig
 from fusion_engine.data import Batches, Place, Prepared
@@ -28,7 +28,7 @@ from fusion_engine.wiring import match
 
 @dataclass
 class Progress:
-    """Where training is: the stage, the steps done in it and in all, what the epoch has summed, the record for ``until``."""
+    """Where training is: the stage, its steps and all steps, what the epoch has summed, the record for ``until``."""
 
     stage: int = 0
     done: int = 0
@@ -124,6 +124,14 @@ class Trainer:
         )
         return Turn(player, losses, parameters, optimizer, getattr(self.config.train.turns, player), [chosen.lr])
 
+    def _modes(self, stage: StageConfig) -> None:
+        """Let the nodes that learn train; the others stay as they are, without dropout or new statistics."""
+        self.graph.train()
+        learn = match(stage.learn, self.graph.wiring.nodes, f"stage {stage.name!r}, 'learn'")
+        for name in self.graph.wiring.nodes.keys() - learn:
+            for module in self.graph[name].modules():
+                module.training = isinstance(module, nn.RNNBase)  # cuDNN has no backward in eval mode
+
     # The loop
 
     def fit(self, *, resume: bool = False) -> Progress:
@@ -133,7 +141,6 @@ class Trainer:
             TrainingError: NaN or Inf; a checkpoint of another run.
         """
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            self.graph.train()
             restored = self._restore() if resume else None
             self._call("on_fit_start")
             try:
@@ -150,6 +157,7 @@ class Trainer:
 
     def _stage(self, stage: StageConfig, restored: Mapping[str, Any] | None) -> None:
         self.turns = self._turns(stage)
+        self._modes(stage)
         if restored is not None:
             for turn in self.turns:
                 turn.optimizer.load_state_dict(restored[turn.player])
@@ -189,6 +197,8 @@ class Trainer:
         base = Noise(0, batches[0].index, batches[0].total).at(train.seed, "step", self.progress.step)
         share = 0.1 + 0.9 * (1 + math.cos(math.pi * clock.progress)) / 2 if train.schedule == "cosine" else 1.0
         reduce = self._sum if self.fabric.world_size > 1 else None
+        if not self.graph.training:  # a callback has evaluated the model
+            self._modes(self.config.stages[self.progress.stage])
         for turn in self.turns:
             for group, rate in zip(turn.optimizer.param_groups, turn.rates, strict=True):
                 group["lr"] = rate * share
@@ -249,6 +259,7 @@ class Trainer:
             self.checkpoint,
             {
                 "run": fingerprint(self.config),
+                "rows": len(self.batches.rows),
                 "progress": asdict(self.progress),
                 "graph": self.graph.state_dict(),
                 "optimizers": {turn.player: turn.optimizer.state_dict() for turn in self.turns},
@@ -265,6 +276,14 @@ class Trainer:
                 "the checkpoint belongs to another config",
                 where=str(self.checkpoint),
                 fix="train into another folder, or with the config it was made with",
+            )
+        if state["rows"] != len(self.batches.rows):
+            raise TrainingError(
+                "the checkpoint was made with other data",
+                where=str(self.checkpoint),
+                expected=f"{state['rows']} rows",
+                actual=f"{len(self.batches.rows)} rows",
+                fix="train into another folder, or with the data it was made with",
             )
         self.progress = Progress(**state["progress"])
         self.graph.load_state_dict(state["graph"])

@@ -1,7 +1,7 @@
 """One player's step on one batch, free of any framework.
 
-The sums and counts of all losses are divided by the counts of the whole step (all processes, all micro-batches), which are
-known before anything is computed. Gradients are then plain sums, so that sharing a step changes nothing.
+Each loss is divided by its count over the whole step (all processes, all micro-batches), which is known before anything
+is computed. Gradients are then plain sums, so that sharing a step changes nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -79,10 +79,11 @@ def take_turn(
         counts = counts if reduce is None else reduce(counts)
         sums = torch.zeros_like(counts)
         for i, batch in enumerate(batches):
-            run = _run(graph, batch, noise, clock, turn.player)  # one at a time: a run remembers all it has computed
+            run = _run(graph, batch, noise, clock, turn.player)
             torch.manual_seed(noise.at("dropout", i, int(batch.index[0])).key)
             sums += _accumulate(run, turn, counts, autocast)
             bad = first_bad_node(run) if bad is None and not torch.isfinite(sums).all() else bad
+            run.forget()
     sums = sums if reduce is None else reduce(sums)
     if not torch.isfinite(sums).all():  # behind the sum, so that every process stops and none waits for another
         raise _not_finite(turn, sums, bad, clock)
@@ -122,7 +123,7 @@ def _not_finite(turn: Turn, sums: Tensor, bad: str | None, clock: Clock) -> Trai
     return TrainingError(
         f"step {clock.step}: the {turn.player}'s loss is not finite: {', '.join(losses)}",
         where=f"first bad node: {bad or 'none, all nodes of this process are finite'}",
-        fix="lower the learning rate, set train.clip, or look for extreme values in the data; the last checkpoint is good",
+        fix="lower the learning rate, set train.clip, or look for extreme values in the data",
     )
 
 

@@ -1,6 +1,6 @@
-"""A convolutional encoder of sequences, after the temporal convolutional network of Bai et al., 2018, arXiv:1803.01271."""
+"""A convolutional encoder of sequences, after the temporal convolutions of Bai et al., 2018, arXiv:1803.01271."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from einops import rearrange
@@ -45,7 +45,7 @@ class ConvEncoder(Encoder):
             for i in range(blocks)
         )
         for block in self.convs:
-            nn.init.zeros_(block[1].weight)  # type: ignore[index]
+            nn.init.zeros_(cast(nn.Conv1d, cast(nn.ModuleList, block)[1]).weight)
         self.pool = nn.Linear(2 * width, pooled)
 
     def encode(self, x: Float[Tensor, "b n c"], signal: Signal) -> Features:
@@ -55,7 +55,7 @@ class ConvEncoder(Encoder):
         h = self.first(rearrange(fill(x, mask), "b n c -> b c n"))
         for block in self.convs:
             change = h
-            for conv in block:  # type: ignore[union-attr]
+            for conv in cast(nn.ModuleList, block):
                 change = conv(leaky_relu(change, SLOPE).masked_fill(~valid, 0.0))
             h = h + change
         h = h.masked_fill(~valid, 0.0)

@@ -25,7 +25,7 @@ class Strokes(SequenceModality):
         deviation: of x and y together; learned.
     """
 
-    encoder: ClassVar[str] = "encoder/sequence.rnn"
+    encoder: ClassVar[str] = "encoder/sequence.conv"
     decoder: ClassVar[str] = "decoder/sequence.rnn"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,17 @@ from fusion_engine.values import Noise
 
 PLUGIN = Path(__file__).with_name("plain.py")
 MODALITIES = ("x", "y")
+VAE = ["reconstruction", "kl"]
+GAN = ["adversarial", "matching"]
 
 
-def config(stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float = 0.0, **train: Any) -> dict[str, Any]:
+def config(stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float = 0.0, norm: bool = False, **train: Any) -> dict[str, Any]:
     """Posterior, two decoders, a joint discriminator; the relativistic game, both penalties, feature matching."""
-    played = ["reconstruction", "kl", "adversarial", "matching"]
+    inner = {"dropout": dropout, "norm": norm}
     return {
         "modalities": {m: {"use": "modality/plain.vector"} for m in MODALITIES},
         "nodes": {
-            **{f"enc_{m}": {"use": "encoder/plain.mlp", "in": m, "with": {"dropout": dropout}} for m in MODALITIES},
+            **{f"enc_{m}": {"use": "encoder/plain.mlp", "in": m, "with": inner} for m in MODALITIES},
             "post": {"use": "posterior/poe", "in": [f"enc_{m}" for m in MODALITIES], "with": {"latent": 3}},
             **{f"dec_{m}": {"use": "decoder/plain.mlp", "in": "post", "out": m} for m in MODALITIES},
             **{f"disc_{m}": {"use": "encoder/plain.mlp", "in": m} for m in MODALITIES},
@@ -44,12 +47,12 @@ def config(stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float 
         },
         "stages": stages
         or [
-            {"name": "pretrain", "epochs": 2, "losses": played[:2]},
-            {"name": "adversarial", "steps": 9, "losses": played[:1] + played[2:], "learn": ["disc_*", "score", "dec_*"]},
+            {"name": "pretrain", "epochs": 2, "losses": VAE},
+            {"name": "adversarial", "steps": 9, "losses": ["reconstruction", *GAN], "learn": ["disc_*", "score", "dec_*"]},
             {
                 "name": "together",
                 "epochs": 9,
-                "losses": played,
+                "losses": VAE + GAN,
                 "until": {"metric": "generator/kl", "patience": 2, "delta": 10.0},
             },
         ],
@@ -132,7 +135,7 @@ class Job:
     world: int = 1
     kill: int | None = None
     resume: bool = False
-    double: bool = True
+    double: bool = False
 
     def then(self, **changes: Any) -> "Job":
         """The same, with something changed."""
@@ -148,15 +151,17 @@ def perform(job: Job, rank: int, port: int) -> None:
     """Train as one of the processes of a job, and write down all that there is in the end."""
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64 if job.double else torch.float32)
-    recorder, fabric = Recorder(), None
-    if job.world > 1:
+    recorder, shared = Recorder(), job.world > 1
+    if shared:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
         os.environ |= {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(job.world)}
-        fabric = Fabric(accelerator="cpu", devices=job.world, strategy="ddp")
-        fabric.launch()
+    fabric = Fabric(accelerator="cpu", devices=job.world, strategy="ddp" if shared else "auto")
+    fabric.launch()
     callbacks = [recorder, *([] if job.kill is None else [Kill(job.kill)])]
     model = build(job.config)
+    drawn = random.getstate()
     model.fit(table(), directory=job.folder, resume=job.resume, callbacks=callbacks, fabric=fabric)
+    assert random.getstate() == drawn, "training has used its user's random numbers"
     trainer = recorder.trainer
     state = {
         "averaged": dict(model.graph.state_dict()),
@@ -164,18 +169,17 @@ def perform(job: Job, rank: int, port: int) -> None:
         "optimizers": {turn.player: turn.optimizer.state_dict() for turn in trainer.turns},
         "history": trainer.progress.history,
         "step": trainer.progress.step,
-        "seed": torch.random.initial_seed(),
     }
     torch.save(state, job.folder / f"result-{rank}.pt")
-    if job.world > 1:
+    if shared:
         torch.distributed.destroy_process_group()
 
 
-def start(job: Job) -> list[Any]:
+def _start(job: Job) -> list[Any]:
     """Start the processes of a job: forks of a server that has imported torch once and computed nothing."""
     job.folder.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "lightning_fabric", "fusion_engine.model", "scenario"])
+    context.set_forkserver_preload(["torch", "lightning_fabric", "fusion_engine.model"])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -185,15 +189,11 @@ def start(job: Job) -> list[Any]:
     return processes
 
 
-def finish(processes: Sequence[Any]) -> list[int]:
-    """Wait for processes, and return their exit codes."""
-    for process in processes:
-        process.join(120)
-    return [process.exitcode for process in processes]
-
-
-def run(job: Job) -> Job:
-    """Run a job to its end, or to its death where that is wanted."""
-    codes = finish(start(job))
-    assert codes == [0 if job.kill is None else -signal.SIGKILL] * job.world, codes
-    return job
+def run(*jobs: Job) -> None:
+    """Run jobs side by side to their ends, or to their deaths where that is wanted."""
+    started = [(job, _start(job)) for job in jobs]
+    for job, processes in started:
+        for process in processes:
+            process.join(120)
+        codes = [process.exitcode for process in processes]
+        assert codes == [0 if job.kill is None else -signal.SIGKILL] * job.world, (job, codes)

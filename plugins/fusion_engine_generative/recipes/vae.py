@@ -22,7 +22,7 @@ def vae(
 ) -> Config:
     """Train reconstruction and KL; afterwards fit a mixture of ``components`` to the latents (0: none).
 
-    Routing: encoders, posteriors and decoders receive reconstruction; encoders and posteriors receive KL; decoders do not.
+    Routing: encoders, posteriors and decoders receive reconstruction; encoders and posteriors KL, decoders never.
 
     Args:
         modalities: what there is.

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusion_engine_digits.digits import Digits
 from sklearn.datasets import load_digits
 
 from fusion_engine import ConfigError, DataError, Engine
+from fusion_engine_digits.digits import Digits
 
 ALL = ("image", "mirror", "strokes", "label")
 

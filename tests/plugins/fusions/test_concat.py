@@ -1,9 +1,9 @@
 import pytest
 import torch
-from fusion_engine_fusions.concat import ConcatFusion
 from torch.testing import assert_close
 
 from fusion_engine import Features, Widths
+from fusion_engine_fusions.concat import ConcatFusion
 
 WIDTHS = {"image": Widths(5, 3), "keys": Widths(4, 2)}
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from fusion_engine_fusions.classification import ClassificationHead
-from fusion_engine_fusions.score import ScoreHead
 from torch.testing import assert_close
 
 from fusion_engine import BuildError, CategoryModality, Features, Media, Signal, Widths
+from fusion_engine_fusions.classification import ClassificationHead
+from fusion_engine_fusions.score import ScoreHead
 
 WIDTHS = {"image": Widths(5, 3), "keys": Widths(4, 2)}
 PRESENT = torch.tensor([[1, 1], [1, 0], [0, 1], [0, 0]]).bool()

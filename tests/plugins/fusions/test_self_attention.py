@@ -1,10 +1,10 @@
 import pytest
 import torch
-from fusion_engine_fusions.self_attention import SelfAttentionFusion
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from fusion_engine import BuildError, Features, FusionError, Widths
+from fusion_engine_fusions.self_attention import SelfAttentionFusion
 
 WIDTHS = {"image": Widths(5, 3), "keys": Widths(4, 2), "text": Widths(6, 6)}
 LENGTHS = {"image": 3, "keys": 5, "text": 2}

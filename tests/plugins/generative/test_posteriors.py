@@ -3,16 +3,16 @@ from itertools import combinations
 
 import pytest
 import torch
-from fusion_engine_generative.posteriors.experts import BOUND, normal_of
-from fusion_engine_generative.posteriors.gaussian import GaussianPosterior
-from fusion_engine_generative.posteriors.mopoe import MoPoEPosterior
-from fusion_engine_generative.posteriors.mvae import MVAEPosterior
-from fusion_engine_generative.posteriors.poe import PoEPosterior
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusion_engine import Features, Noise, Widths
+from fusion_engine_generative.posteriors.experts import BOUND, normal_of
+from fusion_engine_generative.posteriors.gaussian import GaussianPosterior
+from fusion_engine_generative.posteriors.mopoe import MoPoEPosterior
+from fusion_engine_generative.posteriors.mvae import MVAEPosterior
+from fusion_engine_generative.posteriors.poe import PoEPosterior
 
 WIDTHS = {"image": Widths(5, 3), "keys": Widths(4, 2), "text": Widths(6, 6)}
 PRESENT = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 0, 1]]).bool()

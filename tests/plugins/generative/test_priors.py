@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from fusion_engine_generative.priors.mixture import REGULARISATION, MixturePrior
-from fusion_engine_generative.priors.normal import StandardNormal
 from sklearn.mixture import GaussianMixture
 from torch.distributions import MixtureSameFamily, MultivariateNormal, Normal
 from torch.testing import assert_close
 
 from fusion_engine import FusionError, Noise
+from fusion_engine_generative.priors.mixture import REGULARISATION, MixturePrior
+from fusion_engine_generative.priors.normal import StandardNormal
 
 
 def blobs(n=600, seed=0):

@@ -2,13 +2,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
+from fusion_engine import Features, Noise, Signal, Widths
 from fusion_engine_image.blocks import ResidualBlock
 from fusion_engine_image.conv_decoder import ConvDecoder
 from fusion_engine_image.conv_encoder import ConvEncoder
 from fusion_engine_image.modality import Image
-from torch import nn
-
-from fusion_engine import Features, Noise, Signal, Widths
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 5, 7), (2, 1, 1), (3, 9, 33)]
 

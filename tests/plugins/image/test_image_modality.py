@@ -5,10 +5,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from fusion_engine_image import register_components
-from fusion_engine_image.modality import Image
 
 from fusion_engine import ConfigError, DataError, Registry, Signal
+from fusion_engine_image import register_components
+from fusion_engine_image.modality import Image
 
 
 def picture(h: int = 6, w: int = 5, c: int = 3) -> np.ndarray:

@@ -1,12 +1,12 @@
 import pytest
 import timm
 import torch
-from fusion_engine_image.modality import Image
-from fusion_engine_image.timm_encoder import TimmEncoder
 from safetensors.torch import save_file
 from torch.nn.functional import interpolate
 
 from fusion_engine import ConfigError
+from fusion_engine_image.modality import Image
+from fusion_engine_image.timm_encoder import TimmEncoder
 
 
 def by_hand(network, model: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from fusion_engine_sequence.likelihood import SequenceLikelihood
-from fusion_engine_sequence.modality import Series
 
 from fusion_engine import DataError, Noise, Signal
+from fusion_engine_sequence.likelihood import SequenceLikelihood
+from fusion_engine_sequence.modality import Series
 
 N, C, SCALE = 6, 3, 0.7
 IS_BINARY = torch.tensor([False, False, True])

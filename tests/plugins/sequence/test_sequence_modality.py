@@ -4,12 +4,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from fusion_engine_sequence import register_components
-from fusion_engine_sequence.drawing import plot_lines, stroke_lines
-from fusion_engine_sequence.modality import Series
 from PIL import Image
 
 from fusion_engine import ConfigError, DataError, Registry, Signal
+from fusion_engine_sequence import register_components
+from fusion_engine_sequence.drawing import plot_lines, stroke_lines
+from fusion_engine_sequence.modality import Series
 
 
 def strokes(n: int, seed: int = 0) -> np.ndarray:

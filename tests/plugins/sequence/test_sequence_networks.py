@@ -2,15 +2,15 @@ import math
 
 import pytest
 import torch
-from fusion_engine_sequence.modality import Series
-from fusion_engine_sequence.rnn_decoder import RNNDecoder
-from fusion_engine_sequence.rnn_encoder import RNNEncoder
-from fusion_engine_sequence.transformer_encoder import TransformerEncoder, sinusoids
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fusion_engine import ConfigError, Encoder, Features, Signal, Widths
+from fusion_engine_sequence.modality import Series
+from fusion_engine_sequence.rnn_decoder import RNNDecoder
+from fusion_engine_sequence.rnn_encoder import RNNEncoder
+from fusion_engine_sequence.transformer_encoder import TransformerEncoder, sinusoids
 
 MODALITY = Series(channels=3, length=7, binary=(2,))
 ENCODERS = {

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
+
+from fusion_engine import DataError, Noise, Signal
 from fusion_engine_sequence.conv_encoder import ConvEncoder
 from fusion_engine_sequence.likelihood import SequenceLikelihood
 from fusion_engine_sequence.modality import Series
 from fusion_engine_sequence.strokes import Strokes
-
-from fusion_engine import DataError, Noise, Signal
 
 
 def pen(n: int, seed: int) -> np.ndarray:

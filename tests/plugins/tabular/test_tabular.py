@@ -4,13 +4,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
+
+from fusion_engine import ConfigError, DataError, Features, Noise, Registry, Samples, Signal, Widths
 from fusion_engine_tabular import register_components
 from fusion_engine_tabular.embedding import EmbeddingEncoder
 from fusion_engine_tabular.logits import LogitsDecoder
 from fusion_engine_tabular.modality import Category
-from torch.nn.functional import one_hot
-
-from fusion_engine import ConfigError, DataError, Features, Noise, Registry, Samples, Signal, Widths
 
 
 def test_plugin_registers_its_components_under_its_name():
