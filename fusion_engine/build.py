@@ -34,24 +34,22 @@ def complete(config: RunConfig, registry: Registry) -> RunConfig:
 
     plain = config.plain()
     plain["modalities"] = {m: part("modality", f"modality {m!r}", p) for m, p in config.modalities.items()}
-    plain["nodes"] = {
-        n: {**plain["nodes"][n], **part("", f"node {n!r}", _with_latent(config, p))} for n, p in config.nodes.items()
-    }
+    nodes = {n: part("", f"node {n!r}", p) for n, p in config.nodes.items() if not p.of}
+    nodes |= {n: part("", f"node {n!r}", _with_latent(nodes, p)) for n, p in config.nodes.items() if p.of}
+    plain["nodes"] = {n: {**plain["nodes"][n], **nodes[n]} for n in config.nodes}
     plain["losses"] = {n: part("loss", f"loss {n!r}", p) for n, p in config.losses.items()}
     if config.data is not None:
         plain["data"] = part("dataset", "data", config.data)
     return RunConfig.model_validate(plain)
 
 
-def _with_latent(config: RunConfig, node: NodeConfig) -> NodeConfig:
+def _with_latent(completed: Mapping[str, Any], node: NodeConfig) -> NodeConfig:
     """Give a prior that is fitted to posteriors the width of their latents."""
-    if not node.of or "latent" in node.with_:
+    names = [node.of] if isinstance(node.of, str) else node.of or []
+    widths = [completed[n]["with"].get("latent") for n in names]
+    if "latent" in node.with_ or None in widths:
         return node
-    names = [node.of] if isinstance(node.of, str) else node.of
-    widths = [config.nodes[n].with_.get("latent") for n in names if n in config.nodes]
-    if any(w is None for w in widths):
-        return node
-    return node.model_copy(update={"with_": {**node.with_, "latent": sum(w for w in widths if w is not None)}})
+    return node.model_copy(update={"with_": {**node.with_, "latent": sum(widths)}})
 
 
 def build_modalities(config: RunConfig, registry: Registry) -> dict[str, Modality]:

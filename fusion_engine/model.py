@@ -71,7 +71,7 @@ class FusionModel:
         """
         table = data if isinstance(data, Table) else Table(data)
         table.check(list(self.modalities))
-        learned = {name: modality.fit(table.column(name)) for name, modality in self.modalities.items()}
+        learned = {name: _learned(name, modality, table) for name, modality in self.modalities.items()}
         plain = self.config.plain()
         for name, values in learned.items():
             plain["modalities"][name]["with"] |= values
@@ -329,6 +329,17 @@ class FusionModel:
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder without pickle; see ``fusion_engine.artefact``."""
         return write_artefact(Path(path), self.config, self.graph, self.plugins, self.metrics)
+
+
+def _learned(name: str, modality: Modality, table: Table) -> dict[str, Any]:
+    """Fit a modality to its column; an error says which it was."""
+    try:
+        return modality.fit(table.column(name))
+    except DataError as error:
+        where = f"modality {name!r}" + (f", {error.where}" if error.where else "")
+        raise DataError(
+            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
+        ) from error
 
 
 class _Stages(Callback):

@@ -157,11 +157,21 @@ class Run:
 
     def signal(self, name: str) -> Signal:
         """Return a modality's signal, or a differentiable one drawn from a decoder."""
-        value = self[name]
+        made = self.wiring.kind(name) == "decoder" and name not in self.given
+        value = self._single(name) if made else self[name]
         if isinstance(value, Likelihood):
             modality = self.graph.modalities[str(self.wiring.nodes[name].out)]
-            return self._once(("relaxed", name), lambda: modality.relax(value, self.noise("relax", name)))
+            return self._once(("relaxed", name), lambda: modality.relax(value, self.noise("relax", name)).map(in_full))
         return cast(Signal, value)
+
+    def _single(self, decoder: str) -> Likelihood:
+        """Decode one component of each posterior, the one that ``features`` reads: an encoder takes one signal a row."""
+        if self.parent is not None and decoder not in self.stale:
+            return self.parent._single(decoder)
+        node = self.wiring.nodes[decoder]
+        if all(self._latent(s).ndim == 2 for s in node.ports["z"]):
+            return cast(Likelihood, self[decoder])
+        return self._once(("single", decoder), lambda: self._decode(node, None, single=True))
 
     def features(self, name: str) -> Features:
         """Return a node's features; a posterior is read as the z of one of its components."""
@@ -180,15 +190,15 @@ class Run:
         part = signal if everywhere else signal.take(rows)
         if self.at_embedding is not None and embeds(encoder):
             with running_statistics(encoder, len(part)):
-                features = encoder.encode(self.at_embedding(node.name, encoder.embed(part.data).detach()), part)
+                features = encoder.encode(self.at_embedding(node.name, encoder.embed(part.data.detach())), part)
         else:
             features = self._call(node.name, len(part), part)
         return features if everywhere else features.scatter(rows)
 
     # Decoding
 
-    def _decode(self, node: Node, rows: Rows | None) -> Likelihood:
-        latents = [self._latent(s) for s in node.ports["z"]]
+    def _decode(self, node: Node, rows: Rows | None, *, single: bool = False) -> Likelihood:
+        latents = [self.features(s).pooled if single else self._latent(s) for s in node.ports["z"]]
         lead = torch.broadcast_shapes(*(z.shape[:-2] for z in latents))  # type: ignore[no-untyped-call]
         z = torch.cat([z.expand(*lead, *z.shape[-2:]) for z in latents], -1)
         conditions = {port: self.features(names[0]) for port, names in node.ports.items() if port != "z"}
@@ -326,7 +336,7 @@ class Run:
         like = real if everywhere else real.take(rows)
         noise = view.noise("relax", decoder)
         noise = noise if everywhere else replace(noise, index=noise.index[rows.cpu()])
-        signal = self.graph.modalities[modality].relax(likelihood, noise, like)
+        signal = self.graph.modalities[modality].relax(likelihood, noise, like).map(in_full)
         if self.setting.player == "discriminator":
             signal = signal.map(Tensor.detach)
         return signal if everywhere else signal.scatter(rows)
@@ -358,13 +368,15 @@ class Run:
                 values[source] = Signal(change(source, value.data.detach()), value.mask, value.position)
         view = self.replay(values, renew=trunk)
         view.at_embedding = change
-        return self._once(("lifted", name), lambda: view)
+        self._memory["lifted", name, len(self._memory)] = view
+        return view
 
     def _exact_gradient(self, name: str) -> tuple[Tensor, Tensor]:
         leaves: dict[str, Tensor] = {}
 
         def leaf(source: str, value: Tensor) -> Tensor:
-            leaves[source] = value.clone().requires_grad_()
+            full = in_full(value)  # an embedding stays attached: the discriminator's own, it learns
+            leaves[source] = full if full.requires_grad else full.clone().requires_grad_()
             return leaves[source]
 
         device = self.present(name).device.type
@@ -394,17 +406,26 @@ class Run:
 
     def _estimated_gradient(self, name: str, deviation: float = 0.01) -> tuple[Tensor, Tensor]:
         def shake(source: str, value: Tensor) -> Tensor:
-            generator = torch.Generator().manual_seed(self.noise("penalty", name, source).key)
-            return value + deviation * torch.randn(value.shape, generator=generator).to(value)
+            lead = value.shape[:-2] if self.wiring.kind(source) in ("posterior", "prior") else ()
+            noise = self.noise("penalty", name, source)
+            e = noise.normal(*value.shape[len(lead) + 1 :], lead=lead, like=in_full(value))
+            return value + deviation * (e if e.shape == value.shape else e[self.present(source)])
 
-        score = self.score(name)
-        return score, ((self._lift(name, shake).score(name) - score) / deviation).pow(2)
+        with torch.autocast(self.present(name).device.type, enabled=False):
+            score = self._lift(name, lambda _, value: in_full(value)).score(name)
+            shaken = self._lift(name, shake).score(name)
+        return score, ((shaken - score) / deviation).pow(2)
 
 
 def prior_draw(graph: Graph, posterior: str, b: int, noise: Noise) -> Posterior:
     """Draw b rows from the prior that a posterior is trained with; no encoder runs."""
     prior = graph.prior_of(posterior)
     return cast(Posterior, prior(b)).sampled(noise)
+
+
+def in_full(x: Tensor) -> Tensor:
+    """Return half-precision numbers in single precision: what autocast has made is data for what comes next."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def embeds(encoder: Encoder) -> bool:

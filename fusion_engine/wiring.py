@@ -162,13 +162,17 @@ class Wiring:
 
         Those that the config gives to the discriminator are part of it, and what leads to them too.
         """
-        return self._walk(score, match((self.given or {}).get("discriminator", ()), self.nodes, "players.discriminator"))
+        return self._walk(
+            score, match((self.given or {}).get("discriminator", ()), self.nodes, "players.discriminator")
+        )
 
     def _walk(self, score: str, through: frozenset[str] = frozenset()) -> frozenset[str]:
         found, todo = set[str](), [score]
         while todo:
             name = todo.pop()
-            if name in self.nodes and (self.nodes[name].kind not in ("posterior", "prior", "decoder") or name in through):
+            if name in self.nodes and (
+                self.nodes[name].kind not in ("posterior", "prior", "decoder") or name in through
+            ):
                 found.add(name)
                 todo.extend(self.nodes[name].sources)
         return frozenset(found)
@@ -176,7 +180,9 @@ class Wiring:
     def boundary(self, score: str) -> tuple[str, ...]:
         """What the discriminator of a score looks at: modalities, posteriors, priors and decoders, in order."""
         trunk = self.trunk(score)
-        return tuple(dict.fromkeys(s for n in self.order if n in trunk for s in self.nodes[n].sources if s not in trunk))
+        return tuple(
+            dict.fromkeys(s for n in self.order if n in trunk for s in self.nodes[n].sources if s not in trunk)
+        )
 
     @cached_property
     def players(self) -> dict[Player, frozenset[str]]:
@@ -226,7 +232,8 @@ def wire(config: RunConfig, registry: Registry) -> Wiring:
         ConfigError, PluginError: the first thing that is wrong, with its place and a fix.
     """
     modalities = {
-        m: _resolve(registry, part.use, "modality", f"modality {m!r}").full_name for m, part in config.modalities.items()
+        m: _resolve(registry, part.use, "modality", f"modality {m!r}").full_name
+        for m, part in config.modalities.items()
     }
     nodes = {name: _node(name, node, registry, modalities) for name, node in config.nodes.items()}
     for node in nodes.values():
@@ -272,7 +279,9 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
     if node.kind == "decoder" and node.out is None:
         raise ConfigError("the decoder does not say which modality it makes", where=where, fix="add 'out'")
     if node.out is not None and node.kind not in ("decoder", "head"):
-        raise ConfigError(f"only decoders and heads have an 'out', not {_a(node.kind)}", where=where, fix="remove 'out'")
+        raise ConfigError(
+            f"only decoders and heads have an 'out', not {_a(node.kind)}", where=where, fix="remove 'out'"
+        )
     if node.out is not None and node.out not in modalities:
         raise ConfigError(
             f"the {node.kind} makes the modality {node.out!r}, which the model does not have",

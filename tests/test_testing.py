@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_a_rule_can_be_left_out_with_a_reason_and_chosen_alone():
 
 def test_an_unused_parameter_is_excused_by_its_reason():
     class Excused(UnusedLayer):
-        unused_parameters = {"spare.*": "read by older checkpoints"}
+        unused_parameters: ClassVar = {"spare.*": "read by older checkpoints"}
 
     assert "parameters-learn" in check_component(Excused, engine=Toys).passed
 

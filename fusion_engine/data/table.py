@@ -29,7 +29,7 @@ class Table(Sequence[Mapping[str, Any]]):
             map-style Dataset whose items are mappings. A key that a row lacks is a gap, and so are None and NaN.
 
     Raises:
-        DataError: the columns have different lengths, or rows are no mappings.
+        DataError: it is no such thing, it has no rows, the columns have different lengths, or rows are no mappings.
     """
 
     def __init__(self, data: Any) -> None:
@@ -37,15 +37,24 @@ class Table(Sequence[Mapping[str, Any]]):
         if isinstance(data, Mapping) or type(data).__name__ == "DataFrame":
             self._columns = {str(name): data[name] for name in (data if isinstance(data, Mapping) else data.columns)}
             lengths = {name: len(column) for name, column in self._columns.items()}
-            if len(set(lengths.values())) != 1:
+            if len(set(lengths.values())) > 1:
                 raise DataError(
                     "the columns have different lengths",
                     actual=str(lengths),
                     fix="one cell a row, None where it is missing",
                 )
             self._columns = {n: c.tolist() if type(c).__name__ == "Series" else c for n, c in self._columns.items()}
-            self._length = next(iter(lengths.values()))
+            self._length = next(iter(lengths.values()), 0)
         else:
+            if not callable(getattr(type(data), "__getitem__", None)) or not callable(
+                getattr(type(data), "__len__", None)
+            ):
+                raise DataError(
+                    "this is no table",
+                    expected="columns, a data frame, a list of rows, or a Dataset with a length",
+                    actual=type(data).__name__,
+                    fix="make a list of it",
+                )
             self._rows = data
             self._length = len(data)
         if not self._length:

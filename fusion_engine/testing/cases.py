@@ -52,18 +52,15 @@ class Case:
         return replace(self._joined(other).take(both), noise=self.noise)
 
     def _joined(self, other: "Case") -> "Case":
-        def cat(x: Tensor, y: Tensor) -> Tensor:
-            return torch.cat([x, y])
-
         signal = self.signal
         if signal is not None and other.signal is not None:
             signal = _zip_signals(signal, other.signal)
         return Case(
-            replace(self.noise, index=cat(self.noise.index, other.noise.index)),
+            replace(self.noise, index=torch.cat([self.noise.index, other.noise.index])),
             signal,
             {n: _zip_features(f, other.features[n]) for n, f in self.features.items()},
-            None if self.present is None or other.present is None else cat(self.present, other.present),
-            None if self.z is None or other.z is None else cat(self.z, other.z),
+            None if self.present is None or other.present is None else torch.cat([self.present, other.present]),
+            None if self.z is None or other.z is None else torch.cat([self.z, other.z]),
         )
 
     def with_present(self, present: Bool[Tensor, "b m"]) -> "Case":
@@ -83,31 +80,30 @@ class Case:
         features = {name: _longer(f, extra) for name, f in self.features.items()}
         signal = self.signal
         if signal is not None and signal.mask is not None:
-            signal = Signal(
-                *(None if x is None else _append(x, extra) for x in (signal.data, signal.mask, signal.position))
-            )  # type: ignore[arg-type]
+            signal = signal.map(lambda x: _append(x, extra))
         return replace(self, features=features, signal=signal)
 
     def leaves(self) -> "tuple[Case, dict[str, tuple[Tensor, Tensor]]]":
         """Make float inputs require gradients; return them with their valid slots too."""
         found: dict[str, tuple[Tensor, Tensor]] = {}
-
-        def leaf(name: str, x: Tensor, valid: Tensor) -> Tensor:
-            found[name] = (x.detach().clone().requires_grad_(), valid)
-            return found[name][0]
-
         rows = torch.ones(len(self), dtype=torch.bool)
-        z = None if self.z is None else leaf("z", self.z, rows)
+        z = None if self.z is None else _leaf(found, "z", self.z, rows)
         signal = self.signal
         if signal is not None and self.z is None and signal.data.is_floating_point():
             valid = rows if signal.mask is None else signal.mask
-            signal = replace(signal, data=leaf("the signal", signal.data, valid))
+            signal = replace(signal, data=_leaf(found, "the signal", signal.data, valid))
         features = {}
         for i, (name, f) in enumerate(self.features.items()):
             here = rows if self.present is None else self.present[:, i]
-            tokens = leaf(f"{name}.tokens", f.tokens, f.mask & here[:, None])
-            features[name] = replace(f, tokens=tokens, pooled=leaf(f"{name}.pooled", f.pooled, here))
+            tokens = _leaf(found, f"{name}.tokens", f.tokens, f.mask & here[:, None])
+            pooled = _leaf(found, f"{name}.pooled", f.pooled, here)
+            features[name] = replace(f, tokens=tokens, pooled=pooled)
         return replace(self, z=z, signal=signal, features=features), found
+
+
+def _leaf(found: dict[str, tuple[Tensor, Tensor]], name: str, x: Tensor, valid: Tensor) -> Tensor:
+    found[name] = (x.detach().clone().requires_grad_(), valid)
+    return found[name][0]
 
 
 def _zip_signals(a: Signal, b: Signal) -> Signal:
@@ -130,7 +126,7 @@ def _poison(f: Features, here: Tensor | None, value: float) -> Features:
 
 
 def _poisoned(signal: Signal, value: float) -> Signal:
-    content = value if signal.data.is_floating_point() else int(signal.data.max())
+    content = value if signal.data.is_floating_point() else float(signal.data.max())
     position = None if signal.position is None else fill(signal.position, signal.mask, value)
     return Signal(fill(signal.data, signal.mask, content), signal.mask, position)
 

@@ -55,9 +55,9 @@ RULES: dict[str, dict[str, Rule]] = {
         "signature": rules_build.signature,
         "defaults": rules_modality.defaults,
         "example": rules_modality.example,
+        "collate": rules_modality.collate,
         "prepare-restore": rules_modality.prepare_restore,
         "config-round-trip": rules_modality.config_round_trip,
-        "collate": rules_modality.collate,
         "blank": rules_modality.blank,
         "fit": rules_modality.fit,
         "refuses": rules_modality.refuses,
@@ -200,13 +200,13 @@ def check_component(
 
 @contextmanager
 def _random_states_kept() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            np.random.set_state(numpy)
 
 
 def _subject(

@@ -19,7 +19,7 @@ from fusion_engine.components import Modality, Prior
 from fusion_engine.errors import ConfigError, PluginError
 from fusion_engine.signature import config_model, validate_config
 from fusion_engine.testing.cases import Case
-from fusion_engine.testing.observe import call, expect, learn, mode, observe
+from fusion_engine.testing.observe import Broken, call, expect, learn, mode, observe
 from fusion_engine.testing.subject import BASES, Subject, make_case, modality_hint
 
 _WIRING = {
@@ -47,7 +47,7 @@ def signature(subject: Subject) -> None:
     try:
         keywords = list(config_model(target).model_fields)
     except PluginError as error:
-        expect(False, str(error), error.fix)
+        raise Broken(str(error), error.fix) from error
     if kind in _WIRING:
         _check_wiring(target, _WIRING[kind], keywords)
     if kind in ("encoder", "decoder"):
@@ -60,14 +60,14 @@ def _check_wiring(target: Any, wiring: tuple[str, ...], keywords: list[str]) -> 
         inspect.signature(target).bind(*wiring, **dict.fromkeys(keywords))
     except TypeError as error:
         fix = f"take {expected}: what the graph gives is positional, what the config gives is keyword-only"
-        expect(False, f"its constructor cannot be called as {expected}: {error}", fix)
+        raise Broken(f"its constructor cannot be called as {expected}: {error}", fix) from error
 
 
 def _check_family(target: Any) -> None:
     try:
         family = modality_hint(target)
     except NameError as error:
-        expect(False, f"its annotations cannot be read: {error}", "import the names at run time")
+        raise Broken(f"its annotations cannot be read: {error}", "import the names at run time") from error
     good = isinstance(family, type) and issubclass(family, Modality)
     expect(
         good, "it does not annotate `modality` with the class of modalities it takes", "modality: ImageModality, say"
@@ -77,7 +77,7 @@ def _check_family(target: Any) -> None:
 def parameters_registered(subject: Subject) -> None:
     """Whatever learns is in ``parameters()`` and ``state_dict()`` from construction on; a call makes none."""
     for module in subject.networks():
-        check_registered(module, lambda module=module: call(module, make_case(module)))  # type: ignore[misc]
+        check_registered(module, lambda module=module: call(module, make_case(module)))
 
 
 def check_registered(module: nn.Module, use: Callable[[], object]) -> None:
@@ -137,7 +137,7 @@ def config_round_trip(subject: Subject) -> None:
             try:
                 load_model(again, path, strict=True)
             except RuntimeError as error:
-                expect(False, f"its saved weights do not fit one built from its saved config: {error}")
+                raise Broken(f"its saved weights do not fit one built from its saved config: {error}") from error
         _check_identical(module, again)
 
 
@@ -147,7 +147,7 @@ def check_config(subject: Subject) -> dict[str, Any]:
     try:
         again = validate_config(subject.target, saved, subject.name)
     except ConfigError as error:
-        expect(False, f"its own saved config is refused: {error}", "let every hint take what it gives back")
+        raise Broken(f"its saved config is refused: {error}", "let every hint take what it gives back") from error
     changed = [key for key in saved if again.get(key) != saved[key]]
     fix = "no validator may change a value that it has already accepted"
     expect(again == saved, f"its saved config reads back differently: {', '.join(changed)}", fix)
@@ -176,16 +176,16 @@ def no_global_random(subject: Subject) -> None:
     """In eval mode nothing is drawn from, or done to, the global random state; a sample depends on its Noise alone."""
     for module in subject.networks():
         case = make_case(module)
-        check_no_global_random(lambda module=module, case=case: observe(module, case).flat())  # type: ignore[misc]
+        check_no_global_random(lambda module=module, case=case: observe(module, case).flat())
 
 
 def check_no_global_random(use: Callable[[], Mapping[str, Tensor]]) -> None:
     """Call something twice under different global random states, and check its outputs, and that the states stay."""
     fix, found = "draw from the Noise that is given, in eval mode as elsewhere", []
     for seed in (1, 2):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  # it is this very state that is watched
+        np.random.seed(seed)  # it is this very state that is watched
         before = _states()
         found.append(use())
         for name, state in _states().items():
@@ -197,20 +197,20 @@ def check_no_global_random(use: Callable[[], Mapping[str, Tensor]]) -> None:
 
 def _states() -> dict[str, Tensor]:
     """Read the global states; Python's own is left out, as type checkers draw from it at every call."""
-    _, keys, place, *_ = np.random.get_state()  # noqa: NPY002
+    _, keys, place, *_ = np.random.get_state()
     numpy = torch.tensor([*np.asarray(keys).tolist(), int(place)])
     return {"torch": torch.get_rng_state(), "numpy": numpy}
 
 
 def parameters_learn(subject: Subject) -> None:
-    """Every parameter receives a gradient, non-zero after a perturbed step, over batches that miss each input in turn."""
+    """Every parameter receives a gradient that is not zero, over batches that miss each input in turn."""
     excused = subject.target.unused_parameters
     got: dict[str, bool] = {}
     for seed in (0, 1):
         module = subject.network(seed=seed)
         got |= {n: got.get(n, False) for n, p in module.named_parameters() if p.requires_grad}
         for case in _gaps(make_case(module, 8, ragged=True, lengths=[2, 4, 3], seed=seed)):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             module.train()
             for name, gradient in learn(module, case).gradients.items():
                 if name in got and bool((gradient != 0).any()):

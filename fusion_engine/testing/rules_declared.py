@@ -120,7 +120,7 @@ def default_decoder(subject: Subject, modality: Modality) -> nn.Module | None:
         target = subject.registry.resolve(modality.decoder, "decoder").load()
     except PluginError:
         return None
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     decoder: nn.Module = target(LATENT, modality, {}, **construct_kwargs(target, {}, modality.decoder))
     return decoder.eval()
 
@@ -132,14 +132,14 @@ def double_backward_works(subject: Subject) -> str | None:
     signal = make_case(encoder).signal
     assert signal is not None
     try:
-        with double_backward([encoder], "cpu"):
+        with double_backward(iter([encoder]), "cpu"):
             x = encoder.embed(signal.data).detach().clone()
             if not x.is_floating_point():
                 return "its data is discrete and has no embedding, so nothing is differentiated"
             x.requires_grad_()
             outputs = {"pooled": encoder.encode(x, signal).pooled.pow(2)}
             (gradient,) = torch.autograd.grad(project(outputs), x, create_graph=True)
-            gradient.pow(2).sum().backward()
+            gradient.pow(2).sum().backward()  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError) as error:
         return f"no double backward, so gradient penalties on it are approximated: {str(error).splitlines()[0]}"
     return None

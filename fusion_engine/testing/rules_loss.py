@@ -59,7 +59,7 @@ def toy_graph() -> Graph:
 
 
 def toy_batch(graph: Graph, missing: tuple[str, ...] = ()) -> Batch:
-    """Make six rows: two whole, one without each modality, one with a label alone; some modalities may miss everywhere."""
+    """Make six rows: two whole, one without each modality, one with a label alone. ``missing`` ones miss everywhere."""
     b = 6
     present = {m: torch.arange(b) != i + 2 for i, m in enumerate(graph.modalities)}
     present = {m: (p & (torch.arange(b) != 5)) if m != "label" else p for m, p in present.items()}
@@ -101,7 +101,7 @@ def _term(graph: Graph, loss: Loss, batch: Batch, player: Player) -> tuple[Term,
         expect(isinstance(term, Term), f"it returns a {type(term).__name__}, not a Term", "Term.of(values, rows)")
         expect(term.sum.shape == (), f"its sum has shape {list(term.sum.shape)}", "sum over the rows")
         if term.sum.requires_grad:
-            term.sum.backward()  # type: ignore[no-untyped-call]
+            term.sum.backward()
     found = {n: torch.zeros_like(p) if p.grad is None else p.grad.clone() for n, p in named.items()}
     loss.zero_grad(set_to_none=True)
     return Term(term.sum.detach(), term.count), found
@@ -140,7 +140,9 @@ def counts(subject: Subject) -> None:
             computed = [name for name in run._memory if name in graph.wiring.nodes]
             expect(not computed, f"rows computes {computed}", "read run.present and run.batch.present alone")
             term, _ = _term(graph, loss, batch, player)
-            expect(int(term.count) == int(rows.sum()), f"it counts {int(term.count)} rows, and `rows` {int(rows.sum())}")
+            expect(
+                int(term.count) == int(rows.sum()), f"it counts {int(term.count)} rows, and `rows` {int(rows.sum())}"
+            )
 
 
 def _batches(graph: Graph) -> list[Batch]:
@@ -154,7 +156,9 @@ def nothing_present(subject: Subject) -> None:
         for player in sorted(loss.players):
             term, gradients = _term(graph, loss, batch, player)
             finite({"the sum": term.sum, **gradients}, "a batch that lacks a modality")
-            expect(int(term.count) > 0 or float(term.sum) == 0.0, f"no row counts, yet the sum is {float(term.sum):.3g}")
+            expect(
+                int(term.count) > 0 or float(term.sum) == 0.0, f"no row counts, yet the sum is {float(term.sum):.3g}"
+            )
 
 
 def missing_slots(subject: Subject) -> None:
@@ -174,7 +178,7 @@ def _flat(term: Term, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def row_additive(subject: Subject) -> None:
-    """The terms of two halves of a batch, and of its single rows, add up to that of the whole: sums, counts, gradients."""
+    """The terms of the halves of a batch, and of its single rows, add up to the whole: sums, counts, gradients."""
     graph, loss = _make(subject)
     batch = toy_batch(graph)
     b = len(batch)

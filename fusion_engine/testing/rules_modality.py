@@ -1,6 +1,7 @@
 """Rules of modalities: raw samples become tensors and come back."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from fusion_engine.components import Modality
 from fusion_engine.errors import DataError, FusionError
 from fusion_engine.signature import validate_config
-from fusion_engine.testing.observe import expect, finite, same
+from fusion_engine.testing.observe import Broken, expect, finite, same
 from fusion_engine.testing.rules_build import check_config, check_no_global_random
 from fusion_engine.testing.rules_declared import default_decoder
 from fusion_engine.testing.subject import LATENT, ROWS, Subject
@@ -94,7 +95,9 @@ def blank(subject: Subject) -> None:
     sample = modality.prepare(modality.restore(modality.example(1))[0])
     both = modality.collate([sample, modality.blank()])
     expect(len(both) == 2, f"a sample and a blank make {len(both)} rows")
-    same(_tensors(both.take(torch.tensor([0]))), _tensors(sample.map(lambda x: x[None])), "a blank changes its neighbour")
+    same(
+        _tensors(both.take(torch.tensor([0]))), _tensors(sample.map(lambda x: x[None])), "a blank changes its neighbour"
+    )
 
 
 def fit(subject: Subject) -> None:
@@ -116,23 +119,26 @@ def _plain(learned: dict[str, Any]) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(json.dumps(learned, allow_nan=False))
     except (TypeError, ValueError) as error:
-        expect(False, f"fit returns what JSON cannot hold: {error}", "return lists, numbers, strings")
+        raise Broken(f"fit returns what JSON cannot hold: {error}", "return lists, numbers, strings") from error
     return read
 
 
 def refuses(subject: Subject) -> None:
     """What is no sample is refused by ``prepare`` and ``fit`` with a DataError, in words."""
     modality = _modality(subject)
-    for name, use in {"prepare": lambda: modality.prepare(object()), "fit": lambda: modality.fit([object()])}.items():
+    uses: dict[str, Callable[[], object]] = {
+        "prepare": lambda: modality.prepare(object()),
+        "fit": lambda: modality.fit([object()]),
+    }
+    for name, use in uses.items():
         try:
             use()
         except DataError:
             continue
         except Exception as error:
             fix = "raise DataError with what was expected and found (fusion_engine.require)"
-            expect(False, f"{name} of no sample raises {type(error).__name__}", fix)
-            raise  # never reached
-        expect(False, f"{name} takes an object that is no sample", "check raw samples")
+            raise Broken(f"{name} of no sample raises {type(error).__name__}", fix) from error
+        raise Broken(f"{name} takes an object that is no sample", "check raw samples")
 
 
 def relax(subject: Subject) -> str | None:
@@ -153,8 +159,14 @@ def relax(subject: Subject) -> str | None:
     if real.mask is not None:
         kept = signal.mask is not None and torch.equal(signal.mask, real.mask)
         expect(kept, "the relaxed signal lacks the mask of `like`", "a discriminator must not see lengths")
-        nan = Signal(real.data.new_full(real.data.shape, torch.nan) if real.data.is_floating_point() else real.data, real.mask)
-        same(_tensors(modality.relax(decoder(z, {}), Noise.of(ROWS, 3), nan)), _tensors(signal), "the content of `like` matters")
+        nan = Signal(
+            real.data.new_full(real.data.shape, torch.nan) if real.data.is_floating_point() else real.data, real.mask
+        )
+        same(
+            _tensors(modality.relax(decoder(z, {}), Noise.of(ROWS, 3), nan)),
+            _tensors(signal),
+            "the content of `like` matters",
+        )
     check_no_global_random(lambda: {"data": modality.relax(decoder(z, {}), Noise.of(ROWS, 3), real).data})
     return None
 

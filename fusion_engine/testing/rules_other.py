@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from fusion_engine.build import build, complete
-from fusion_engine.components import CategoryModality, Modality
+from fusion_engine.components import CategoryModality
 from fusion_engine.config import RunConfig, read_config
 from fusion_engine.errors import ConfigError
 from fusion_engine.signature import config_model, construct_kwargs
@@ -21,15 +21,13 @@ from fusion_engine.wiring import match
 
 def recipe_parts(subject: Subject, label: bool) -> dict[str, dict[str, Any]]:
     """Describe one registered modality, and a label beside it, as the engine describes them to a recipe."""
-    wanted = [(lambda kind: not issubclass(kind, CategoryModality)), (lambda kind: issubclass(kind, CategoryModality))]
-    parts = {}
-    for choose, name in zip(wanted, ("data", "label"), strict=True):
-        for entry in subject.registry.of("modality"):
-            kind = entry.load()
-            if issubclass(kind, Modality) and choose(kind):
-                nodes = {k: {"use": getattr(kind, k)} for k in ("encoder", "decoder")}
-                parts[name] = {"use": entry.full_name, "with": {}, **nodes}
-                break
+    parts: dict[str, dict[str, Any]] = {}
+    for entry in subject.registry.of("modality"):
+        kind = entry.load()
+        nodes = {key: {"use": getattr(kind, key)} for key in ("encoder", "decoder")}
+        name = "label" if issubclass(kind, CategoryModality) else "data"
+        parts.setdefault(name, {"use": entry.full_name, "with": {}, **nodes})
+    parts = {name: parts[name] for name in ("data", "label") if name in parts}
     expect(len(parts) == 2, "no modality, or no label, is registered to try it with", "give registry=")
     return parts if label else {"data": parts["data"]}
 
@@ -95,7 +93,7 @@ def repeatable(subject: Subject) -> None:
     """Constructed twice, whatever the global random state, it has the same rows."""
     found = []
     for seed in (1, 2):
-        np.random.seed(seed)  # noqa: NPY002  # it is this very state that must not matter
+        np.random.seed(seed)  # it is this very state that must not matter
         data = subject.construct(seed=seed)
         found.append({s: [getattr(data, s)[i] for i in range(min(20, len(getattr(data, s))))] for s in _SPLITS})
         found[-1]["lengths"] = [len(getattr(data, s)) for s in _SPLITS]

@@ -1,5 +1,7 @@
 """Rules about rows and slots: what may depend on what."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -97,8 +99,8 @@ def _check_missing(subject: Subject, wiring: int, i: int) -> None:
     none = case.with_present(case.present & ~column)
     for gaps, where in ((some, "in some rows"), (none, "in every row")):
         _check_content(subject, wiring, gaps, f"what {name!r} holds where it is absent {where} changes the result")
-    module = subject.network(wiring)
-    blank = Features.absent(len(case), module.inputs[name])  # type: ignore[index]
+    module = cast(TakesFeatures, subject.network(wiring))
+    blank = Features.absent(len(case), module.inputs[name])
     stand_in = Case(case.noise, None, {**case.features, name: blank}, none.present)
     problem = f"Features.absent for {name!r} differs from an absent {name!r}"
     found, expected = observe(module, stand_in).flat(), observe(module, none).flat()
@@ -112,7 +114,7 @@ def _check_content(subject: Subject, wiring: int, case: Case, problem: str) -> N
         for filled in (case, case.poisoned(1e3), case.poisoned(NAN)):
             module = subject.network(wiring)
             with mode(module, training):
-                torch.manual_seed(0)
+                torch.default_generator.manual_seed(0)
                 learned.append(learn(module, filled))
         for found in learned[1:]:
             same_learning(found, learned[0], problem, FILL)
@@ -145,8 +147,7 @@ def _short(case: Case) -> Case:
 
 def _trimmed(case: Case, n: int) -> Case:
     assert case.signal is not None
-    s = case.signal
-    return Case(case.noise, Signal(*(None if x is None else x[:, :n] for x in (s.data, s.mask, s.position))))  # type: ignore[arg-type]
+    return Case(case.noise, case.signal.map(lambda x: x[:, :n]))
 
 
 def _unpadded(signal: Signal | None) -> Signal | None:
@@ -155,7 +156,7 @@ def _unpadded(signal: Signal | None) -> Signal | None:
 
 def _check_longer(subject: Subject, wiring: int, case: Case) -> None:
     module = subject.network(wiring)
-    longest = module.modality.example(1).data.shape[1] if isinstance(module, Encoder) else None  # type: ignore[union-attr,operator]
+    longest = module.modality.example(1).data.shape[1] if isinstance(module, Encoder) else None
     extra = 3 if longest is None or case.signal is None else longest - case.signal.data.shape[1]
     longer = case.padded(min(extra, 3)) if case.z is None else _longer_conditions(case)
     for training in (False, True):
@@ -211,12 +212,10 @@ def sample_axes(subject: Subject) -> None:
 
 
 def _check_slice(found: Observed, alone: Observed, index: list[int]) -> None:
-    def at(x: Tensor) -> Tensor:
-        return x.movedim(0, len(index))[tuple(index)] if x.ndim > len(index) else x
-
-    chosen = {n: at(x) for n, x in found.values.items() if "sample" not in n}
-    expected = {n: x for n, x in alone.values.items() if "sample" not in n}
-    same(chosen, expected, f"with sample axes, slice {index} of z decodes differently", "fold them with over_samples")
+    names = [n for n in alone.values if "sample" not in n]
+    chosen = {n: found.values[n].movedim(0, len(index))[tuple(index)] for n in names}
+    problem = f"with sample axes, slice {index} of z decodes differently"
+    same(chosen, {n: alone.values[n] for n in names}, problem, "fold them with over_samples")
 
 
 def nothing_present(subject: Subject) -> None:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import torch
 from torch import nn
@@ -67,7 +67,7 @@ class Subject:
 
     def construct(self, *wiring: Any, config: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
         """Construct it once."""
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         kwargs = construct_kwargs(self.target, self.config if config is None else config, self.name)
         return self.target(*wiring, **kwargs)
 
@@ -179,5 +179,4 @@ def _modality(entry: Entry, family: type) -> Modality | None:
         return None  # a broken neighbour is not what is being tested
     if not (inspect.isclass(kind) and issubclass(kind, family)):
         return None
-    made: Modality = kind(**construct_kwargs(kind, {}, entry.full_name))
-    return made
+    return cast(Modality, kind(**construct_kwargs(kind, {}, entry.full_name)))

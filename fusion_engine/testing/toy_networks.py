@@ -121,7 +121,8 @@ class MaskedNormal(Likelihood):
     def log_prob(self, signal: Signal) -> Float[Tensor, "*k b"]:
         """Log density over the valid steps."""
         data = signal.filled()
-        terms = Normal(self._mean[..., : data.shape[1], :], 1.0).log_prob(data).sum(-1)  # type: ignore[no-untyped-call]
+        normal = Normal(self._mean[..., : data.shape[1], :], 1.0)
+        terms: Tensor = normal.log_prob(data).sum(-1)  # type: ignore[no-untyped-call]
         return (terms if signal.mask is None else terms.masked_fill(~signal.mask, 0.0)).sum(-1)
 
     def sample(self, noise: Noise) -> Signal:
@@ -140,8 +141,8 @@ class ToyDecoder(Decoder):
 
     def __init__(self, latent: int, modality: Modality, conditions: Mapping[str, Widths] | None = None) -> None:
         super().__init__(latent, modality, conditions)
-        label = isinstance(modality, CategoryModality)
-        self.shape = (len(modality.classes),) if label else tuple(modality.example(1).data.shape[1:])
+        shape = tuple(modality.example(1).data.shape[1:])
+        self.shape = (len(modality.classes),) if isinstance(modality, CategoryModality) else shape
         self.linear = nn.Linear(self.inputs_width, math.prod(self.shape))
 
     def forward(self, z: Float[Tensor, "*k b z"], conditions: Mapping[str, Features]) -> Likelihood:

@@ -133,7 +133,7 @@ def first_bad_node(run: Run) -> str | None:
         if not _finite(run.batch.signals[name].take(run.batch.present[name])):
             return f"{name!r}, the data of the modality"
     for name in run.wiring.order:
-        if not all(_finite(run._memory.get(key)) for key in (name, ("likelihood", name))):
+        if not all(_finite(run._memory.get(key)) for key in (name, ("likelihood", name), ("single", name))):
             return repr(name)
     views = [value for value in run._memory.values() if isinstance(value, Run)]
     return next((bad for view in views if (bad := first_bad_node(view)) is not None), None)

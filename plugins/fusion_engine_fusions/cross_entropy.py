@@ -32,7 +32,7 @@ class CrossEntropy(Loss):
         if label is None or not isinstance(graph.modalities[label], CategoryModality):
             raise BuildError(
                 f"the head {head!r} predicts no label",
-                where="loss cross_entropy",
+                where="'head'",
                 expected="a head with 'out', a category",
                 actual=f"out: {label}",
             )

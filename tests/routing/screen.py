@@ -1,7 +1,7 @@
 """A routing screen: a config, a table of what each node may receive of each loss, and the papers' formulas.
 
-    check(screen, rows) takes each turn as training does and compares every parameter's gradient with the one that
-    torch.autograd.grad gives for the formula, times the table's scale. Where the scale is 0 nothing may arrive.
+check(screen, rows) takes each turn as training does and compares every parameter's gradient with the one that
+torch.autograd.grad gives for the formula, times the table's scale. Where the scale is 0 nothing may arrive.
 """
 
 import json
@@ -144,9 +144,9 @@ def compare(found: Gradients, wanted: Gradients, what: object) -> None:
             assert_close(actual, expected, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{what}: {n}: {m}")
 
 
-def check(screen: Screen, rows: Sequence[str], clock: Clock = START) -> None:
+def check(screen: Screen, rows: Sequence[str], clock: Clock = START, graph: Graph | None = None) -> None:
     """Check every cell of the table, each loss alone, then all losses of each player together."""
-    graph = build(screen.config)
+    graph = graph or build(screen.config)
     declared = {(player, name) for name in graph.loss_names for player in cast(Loss, graph.loss(name)).players}
     assert screen.table.keys() == declared == screen.formulas.keys(), "the table is not whole"
     batch = batch_of(graph, rows)

@@ -1,7 +1,7 @@
 """An auto-encoder whose encoder is also the discriminator's: both players own it, and each trains it in its own turn.
 
-    generator's turn      the encoder learns to infer; in what the discriminator sees it is a constant
-    discriminator's turn  the encoder learns to judge, on data that no gradient leaves
+generator's turn      the encoder learns to infer; in what the discriminator sees it is a constant
+discriminator's turn  the encoder learns to judge, on data that no gradient leaves
 """
 
 from functools import partial
@@ -49,12 +49,14 @@ def posterior(h: Hand, row: Row) -> tuple[Tensor, Tensor]:
     return h.product("post", [h.net(f"enc_{m}", row[m]) if m in row else None for m in ("x", "y")])
 
 
-def decode(h: Hand, i: int, row: Row, source: str) -> Row:
+def latent(h: Hand, i: int, row: Row, source: str) -> Tensor:
     if source == "prior":
-        z = h.normal(i, 2, "start", "prior", "post")
-    else:
-        loc, scale = posterior(h, row)
-        z = loc + scale * h.normal(i, 2, "posterior", "post")
+        return h.normal(i, 2, "start", "prior", "post")
+    loc, scale = posterior(h, row)
+    return loc + scale * h.normal(i, 2, "posterior", "post")
+
+
+def decode(h: Hand, z: Tensor, row: Row) -> Row:
     return {m: h.net(f"dec_{m}", z) for m in row}
 
 
@@ -65,7 +67,7 @@ def score(h: Hand, row: Row) -> Tensor:
 
 def reconstruction(h: Hand) -> Tensor:
     def cost(i: int, row: Row) -> Tensor:
-        made = decode(h, i, row, "reconstruction")
+        made = decode(h, latent(h, i, row, "reconstruction"), row)
         return sum((nll(x, made[m]) for m, x in row.items()), torch.zeros(()))
 
     return h.mean(cost)
@@ -75,7 +77,7 @@ def features(h: Hand) -> Tensor:
     """The encoder is the similarity's yardstick, a constant, and makes z, where it learns."""
 
     def cost(i: int, row: Row) -> Tensor:
-        made, fixed = decode(h, i, row, "reconstruction"), h.hold()
+        made, fixed = decode(h, latent(h, i, row, "reconstruction"), row), h.hold()
         differences = [fixed.net(f"enc_{m}", x) - fixed.net(f"enc_{m}", made[m]) for m, x in row.items()]
         return sum(((d**2).sum() / 2 for d in differences), torch.zeros(()))
 
@@ -84,7 +86,7 @@ def features(h: Hand) -> Tensor:
 
 def deceive(h: Hand) -> Tensor:
     def cost(i: int, row: Row) -> Tensor:
-        fakes = [decode(h, i, row, source) for source in ("reconstruction", "prior")]
+        fakes = [decode(h, latent(h, i, row, source).detach(), row) for source in ("reconstruction", "prior")]
         return sum((minus_log_sigmoid(score(h, fake)) / 2 for fake in fakes), torch.zeros(()))
 
     return h.mean(cost)
@@ -96,7 +98,7 @@ def judge(h: Hand) -> Tensor:
     def cost(i: int, row: Row) -> Tensor:
         total = minus_log_sigmoid(score(h, row)) + 0.5 / 2 * squared_gradient(partial(score, h), row)
         for source in ("reconstruction", "prior"):
-            fake = {m: x.detach() for m, x in decode(h, i, row, source).items()}
+            fake = {m: x.detach() for m, x in decode(h, latent(h, i, row, source), row).items()}
             penalty = 0.3 / 2 * squared_gradient(partial(score, h), fake)
             total = total + (minus_log_sigmoid(-score(h, fake)) + penalty) / 2
         return total
@@ -150,11 +152,11 @@ def test_with_the_latent_beside_the_data(rows, penalty) -> None:
     config["losses"] = {"adversarial": {"use": "loss/non_saturating", "with": options}}
 
     def real(h: Hand, i: int, row: Row) -> Row:
-        loc, scale = posterior(h, row)
-        return {**row, "z": loc + scale * h.normal(i, 2, "posterior", "post")}
+        return {**row, "z": latent(h, i, row, "reconstruction")}
 
     def fake(h: Hand, i: int, row: Row) -> Row:
-        return {**decode(h, i, row, "prior"), "z": h.normal(i, 2, "start", "prior", "post")}
+        z = latent(h, i, row, "prior")
+        return {**decode(h, z, row), "z": z}
 
     def judged(h: Hand, seen: Row) -> Tensor:
         vectors = [h.net(f"enc_{m}", seen[m]) if m in seen else None for m in ("x", "y")]
@@ -163,8 +165,9 @@ def test_with_the_latent_beside_the_data(rows, penalty) -> None:
     def generator(h: Hand) -> Tensor:
         fixed = h.hold()
         return h.mean(
-            lambda i, row: minus_log_sigmoid(-judged(fixed, real(h, i, row)))
-            + minus_log_sigmoid(judged(fixed, fake(h, i, row)))
+            lambda i, row: (
+                minus_log_sigmoid(-judged(fixed, real(h, i, row))) + minus_log_sigmoid(judged(fixed, fake(h, i, row)))
+            )
         )
 
     def discriminator(h: Hand) -> Tensor:

@@ -1,9 +1,10 @@
 """BiGAN and ALI: Donahue et al. and Dumoulin et al., 2017, arXiv:1605.09782 and 1606.00704.
 
-    min over E, G   -log(1 - D(x, E(x))) - log D(G(z), z)
-    min over D      -log D(x, E(x)) - log(1 - D(G(z), z)) + penalties at (x, z) of both
+min over E, G   -log(1 - D(x, E(x))) - log D(G(z), z)
+min over D      -log D(x, E(x)) - log(1 - D(G(z), z)) + penalties at (x, z) of both
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -35,6 +36,7 @@ generator     game | .6               | .6          | 0
 discriminator game | 0                | 0           | .6
 """
 
+Cost = Callable[[Tensor, Tensor], Tensor]
 WHOLE, GAPS = ["xy"] * 4, [*subsets("xy"), "y"]
 
 
@@ -64,29 +66,46 @@ def score(h: Hand, seen: Row) -> Tensor:
     return h.score("score", h.concat("disc_all", [*vectors, seen["z"]]))
 
 
-def deceive(h: Hand) -> Tensor:
-    return h.mean(
-        lambda i, row: minus_log_sigmoid(-score(h, real(h, i, row))) + minus_log_sigmoid(score(h, fake(h, i, row)))
-    )
+def formulas(deceive: Cost, judge: Cost):
+    """Both players' costs of (D(x, E(x)), D(G(z), z))."""
+
+    def generator(h: Hand) -> Tensor:
+        return h.mean(lambda i, row: deceive(score(h, real(h, i, row)), score(h, fake(h, i, row))))
+
+    def discriminator(h: Hand) -> Tensor:
+        def cost(i: int, row: Row) -> Tensor:
+            x, g = real(h, i, row), fake(h, i, row)
+            penalty = 0.5 * squared_gradient(partial(score, h), x) + 0.3 * squared_gradient(partial(score, h), g)
+            return judge(score(h, x), score(h, g)) + penalty / 2
+
+        return h.mean(cost)
+
+    return {("generator", "game"): generator, ("discriminator", "game"): discriminator}
 
 
-def judge(h: Hand) -> Tensor:
-    def cost(i: int, row: Row) -> Tensor:
-        x, g = real(h, i, row), fake(h, i, row)
-        penalty = 0.5 * squared_gradient(partial(score, h), x) + 0.3 * squared_gradient(partial(score, h), g)
-        return minus_log_sigmoid(score(h, x)) + minus_log_sigmoid(-score(h, g)) + penalty / 2
-
-    return h.mean(cost)
-
-
-SCREEN = Screen(
-    read(CONFIG), read_table(TABLE), {("generator", "game"): deceive, ("discriminator", "game"): judge}
+GAME = formulas(
+    lambda real, fake: minus_log_sigmoid(-real) + minus_log_sigmoid(fake),
+    lambda real, fake: minus_log_sigmoid(real) + minus_log_sigmoid(-fake),
 )
+PAIRS = formulas(
+    lambda real, fake: minus_log_sigmoid(fake - real),
+    lambda real, fake: minus_log_sigmoid(real - fake),
+)
+SCREEN = Screen(read(CONFIG), read_table(TABLE), GAME)
 
 
 @pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
 def test_bigan(rows) -> None:
     check(SCREEN, rows)
+
+
+@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
+def test_relativistic(rows) -> None:
+    """The pair itself is what both halves of the generator push."""
+    config = read(CONFIG)
+    game = config["losses"]["game"]
+    config["losses"] = {"game": {"use": "loss/relativistic", "with": {**game["with"], "decay": 1.0}}}
+    check(Screen(config, SCREEN.table, PAIRS), rows)
 
 
 @pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])

@@ -148,6 +148,29 @@ def test_the_discriminators_gradient_is_the_slope_of_its_cost(game) -> None:
         assert sum(float((received[n] * d).sum()) for n, d in move.items()) == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
+def test_a_discriminator_without_double_backward_pays_the_approximated_penalty() -> None:
+    """((D(x + s e) - D(x)) / s)^2, e ~ N(0, I), s = .01: arXiv:2501.08316. The cells stay."""
+
+    def approximate(h: Hand, i: int, row: Row, *view: str) -> Tensor:
+        moved = {m: x + 0.01 * h.normal(i, len(x), *view, "penalty", "score", m) for m, x in row.items()}
+        return ((score(h, moved) - score(h, row)) / 0.01) ** 2
+
+    def judge(h: Hand) -> Tensor:
+        def cost(i: int, row: Row) -> Tensor:
+            fake = generate(h, i, row, zeros_if_missing)
+            penalty = 0.5 * approximate(h, i, row) + 0.3 * approximate(h, i, fake, "generated", "prior", "fake")
+            return GAMES["non_saturating"][1](score(h, row), score(h, fake)) + penalty / 2
+
+        return h.mean(cost)
+
+    made = screen("non_saturating")
+    graph = deepcopy(build(made.config))
+    graph.approximated.add("score")
+    costs = {**made.formulas, ("discriminator", "game"): judge}
+    for rows in (WHOLE, GAPS):
+        check(Screen(made.config, made.table, costs), rows, graph=graph)
+
+
 RECIPE_TABLE = """
                           | given_c given dec_x dec_y | disc_x disc_y disc_c disc_all score
 generator     adversarial | 1                         | 0

@@ -188,14 +188,17 @@ discriminator adversarial    | 0                | 0           | .2
 """
 
 
-@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
-def test_the_recipe(rows) -> None:
-    config = engine().recipe_config(
+def recipe(**options) -> dict[str, object]:
+    return engine().recipe_config(
         "vae_gan",
         {m: {"use": "modality/toys.vector", "with": {"size": size}} for m, size in (("x", 3), ("y", 2))},
-        posterior="poe", latent=2, components=0, game="non_saturating", width=8,
-        beta=0.5, warmup_steps=0, matching=0.7, weight=0.2, r1=0.1, r2=0.4,
+        **{"posterior": "poe", "latent": 2, "components": 0, "game": "non_saturating", "width": 8},
+        **{"beta": 0.5, "warmup_steps": 0, "matching": 0.7, "weight": 0.2, "r1": 0.1, "r2": 0.4, **options},
     )
+
+
+@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
+def test_the_recipe(rows) -> None:
     shares = {"reconstruction": 0.5, "prior": 0.5}
     larsen = Larsen(activation=relu, shares=shares, layers=("x", "y"), mean=True, r1=0.1, r2=0.4)
     formulas = {
@@ -205,4 +208,13 @@ def test_the_recipe(rows) -> None:
         ("generator", "adversarial"): larsen.deceive,
         ("discriminator", "adversarial"): larsen.judge,
     }
-    check(Screen(config, read_table(RECIPE_TABLE), formulas), rows)
+    check(Screen(recipe(), read_table(RECIPE_TABLE), formulas), rows)
+
+
+@pytest.mark.parametrize(("discriminator", "matched"), [("joint", {""}), ("both", {""}), ("each", {"_x", "_y"})])
+def test_the_recipe_matches_the_features_of_every_modality(discriminator, matched) -> None:
+    config = recipe(discriminator=discriminator)
+    assert {name.removeprefix("matching") for name in config["losses"] if name.startswith("matching")} == matched
+    graph = build(config)
+    received = turn(graph, "generator", [f"matching{end}" for end in matched], [batch_of(graph, WHOLE)])
+    assert all(received[f"dec_{m}.net.second.bias"].any() for m in ("x", "y"))

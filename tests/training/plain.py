@@ -1,4 +1,4 @@
-"""A plugin in one file: vectors, and perceptrons that encode and decode them. Small enough to check training by hand."""
+"""A plugin in one file: vectors, and perceptrons that encode and decode them. Small, to check training by hand."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any

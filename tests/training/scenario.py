@@ -1,5 +1,6 @@
 """A small VAE-GAN of two vectors, half of whose cells are missing, and how a process of its own trains it."""
 
+import math
 import multiprocessing
 import os
 import random
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from fusion_engine import Engine, FusionModel
+from fusion_engine import Engine, FusionModel, TrainingError
 from fusion_engine.training import Callback, Trainer
 from fusion_engine.values import Noise
 
@@ -23,7 +24,9 @@ VAE = ["reconstruction", "kl"]
 GAN = ["adversarial", "matching"]
 
 
-def config(stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float = 0.0, norm: bool = False, **train: Any) -> dict[str, Any]:
+def config(
+    stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float = 0.0, norm: bool = False, **train: Any
+) -> dict[str, Any]:
     """Posterior, two decoders, a joint discriminator; the relativistic game, both penalties, feature matching."""
     inner = {"dropout": dropout, "norm": norm}
     return {
@@ -48,7 +51,12 @@ def config(stages: Sequence[Mapping[str, Any]] | None = None, *, dropout: float 
         "stages": stages
         or [
             {"name": "pretrain", "epochs": 2, "losses": VAE},
-            {"name": "adversarial", "steps": 9, "losses": ["reconstruction", *GAN], "learn": ["disc_*", "score", "dec_*"]},
+            {
+                "name": "adversarial",
+                "steps": 9,
+                "losses": ["reconstruction", *GAN],
+                "learn": ["disc_*", "score", "dec_*"],
+            },
             {
                 "name": "together",
                 "epochs": 9,
@@ -128,6 +136,7 @@ class Job:
         kill: after how many steps they are killed; None lets them end.
         resume: from the checkpoint in ``folder``.
         double: compute in double precision.
+        poison: a row whose x is not finite.
     """
 
     folder: Path
@@ -136,6 +145,7 @@ class Job:
     kill: int | None = None
     resume: bool = False
     double: bool = False
+    poison: int | None = None
 
     def then(self, **changes: Any) -> "Job":
         """The same, with something changed."""
@@ -159,8 +169,13 @@ def perform(job: Job, rank: int, port: int) -> None:
     fabric.launch()
     callbacks = [recorder, *([] if job.kill is None else [Kill(job.kill)])]
     model = build(job.config)
-    drawn = random.getstate()
-    model.fit(table(), directory=job.folder, resume=job.resume, callbacks=callbacks, fabric=fabric)
+    data, drawn, error = table(), random.getstate(), ""
+    if job.poison is not None:
+        data["x"][job.poison] = [math.inf, 0.0, 0.0]
+    try:
+        model.fit(data, directory=job.folder, resume=job.resume, callbacks=callbacks, fabric=fabric)
+    except TrainingError as raised:
+        error = str(raised)
     assert random.getstate() == drawn, "training has used its user's random numbers"
     trainer = recorder.trainer
     state = {
@@ -169,6 +184,7 @@ def perform(job: Job, rank: int, port: int) -> None:
         "optimizers": {turn.player: turn.optimizer.state_dict() for turn in trainer.turns},
         "history": trainer.progress.history,
         "step": trainer.progress.step,
+        "error": error,
     }
     torch.save(state, job.folder / f"result-{rank}.pt")
     if shared:

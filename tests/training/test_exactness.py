@@ -157,3 +157,13 @@ def test_in_single_precision_only_the_discriminators_free_biases_drift(whole: Jo
     generator = {n: d for n, d in found.items() if not n.startswith(("/nodes.disc_", "/nodes.score_"))}
     assert max(generator.values()) < 1e-6
     assert max(found, key=lambda name: found[name]).endswith(".bias")
+
+
+def test_a_bad_value_in_one_process_stops_all_of_them(folder: Path) -> None:
+    """Only one of them has the row, and it knows the place; none waits for the other, their weights are the same."""
+    job = Job(folder / "poisoned", SHARED, world=2, poison=40)
+    run(job)
+    results = [job.result(rank) for rank in range(2)]
+    assert all("the generator's loss is not finite: reconstruction" in result["error"] for result in results)
+    assert sorted("'x', the data of the modality" in result["error"] for result in results) == [False, True]
+    assert set(differences(results[0]["live"], results[1]["live"]).values()) == {0.0}

@@ -32,10 +32,9 @@ class FeatureMatching(Loss):
         mean: bool = True,
     ) -> None:
         super().__init__(graph, ["generator"], weight)
-        where = "loss feature_matching"
         trunk = [n for n in graph.wiring.order if n in graph.wiring.trunk(score) and graph.wiring.kind(n) != "head"]
         layers = (
-            match(nodes, trunk, f"{where}, 'nodes'")
+            match(nodes, trunk, "'nodes'", "node of the discriminator")
             if nodes
             else {n for n in trunk if graph.wiring.kind(n) == "encoder"}
         )
@@ -43,13 +42,10 @@ class FeatureMatching(Loss):
         if not graph.wiring.of_kind("posterior"):
             raise BuildError(
                 "there is no posterior, so nothing is reconstructed whose features could match",
-                where=where,
                 fix="add a posterior, or remove the loss",
             )
         if not self.layers:
-            raise BuildError(
-                f"the discriminator of {score!r} has no encoder to read", where=where, fix="name layers with 'nodes'"
-            )
+            raise BuildError(f"the discriminator of {score!r} has no encoder to read", fix="name layers with 'nodes'")
 
     def rows(self, run: Run, player: Player) -> Rows:
         """The rows that have anything the discriminator looks at."""

@@ -40,7 +40,7 @@ class Game(Loss):
     ) -> None:
         super().__init__(graph, ["discriminator", "generator"], weight)
         self.score, (self.r1, self.r2, self.decay) = score, penalties
-        self.fakes = _shares(graph, score, fakes)
+        self.fakes = _shares(graph, fakes)
         self.infers = graph.wiring.through_posterior(score)
 
     def rows(self, run: Run, player: Player) -> Rows:
@@ -62,20 +62,20 @@ class Game(Loss):
         return Term.of(cost, self.rows(run, player))
 
 
-def _shares(graph: Graph, score: str, fakes: Mapping[Source, float] | None) -> dict[Source, float]:
+def _shares(graph: Graph, fakes: Mapping[Source, float] | None) -> dict[Source, float]:
     infers = bool(graph.wiring.of_kind("posterior"))
     chosen: dict[Source, float] = dict(fakes) if fakes else {"prior": 1.0}
     if "reconstruction" in chosen and not infers:
         raise BuildError(
             "there is no posterior, so there are no reconstructions to judge",
-            where=f"loss on the score {score!r}, 'fakes'",
+            where="'fakes'",
             fix="use {prior: 1}",
         )
     total = sum(chosen.values())
     if total <= 0:
         raise BuildError(
             "the fakes weigh nothing",
-            where=f"loss on the score {score!r}, 'fakes'",
+            where="'fakes'",
             actual=str(chosen),
             fix="give one a positive weight",
         )

@@ -29,7 +29,7 @@ class KL(Loss):
         nodes: list[str] | None = None,
     ) -> None:
         super().__init__(graph, ["generator"], beta)
-        self.posteriors = nodes_of(graph, "posterior", nodes or ["*"], "loss kl, 'nodes'")
+        self.posteriors = nodes_of(graph, "posterior", nodes or ["*"], "'nodes'")
         self.warmup_steps, self.free_bits = warmup_steps, free_bits
 
     def scale(self, clock: Clock) -> float:

@@ -39,8 +39,8 @@ class Reconstruction(Loss):
         nodes: list[str] | None = None,
     ) -> None:
         super().__init__(graph, ["generator"], weight)
-        check_modalities(graph, weights or {}, "loss reconstruction, 'weights'")
-        self.decoders = nodes_of(graph, "decoder", nodes or ["*"], "loss reconstruction, 'nodes'")
+        check_modalities(graph, weights or {}, "'weights'")
+        self.decoders = nodes_of(graph, "decoder", nodes or ["*"], "'nodes'")
         sizes = {name: decoder_of(graph, name).modality.size for name in self.decoders}
         factors = {name: max(sizes.values()) / size if balance else 1.0 for name, size in sizes.items()}
         self.scales = {n: f * (weights or {}).get(str(graph.wiring.nodes[n].out), 1.0) for n, f in factors.items()}
@@ -48,7 +48,6 @@ class Reconstruction(Loss):
             if not decoder_of(graph, name).density:
                 raise BuildError(
                     f"the generator {name!r} has no density, so nothing can be reconstructed with it",
-                    where="loss reconstruction",
                     fix="use an adversarial or feature-matching loss, or leave it out with 'nodes'",
                 )
 

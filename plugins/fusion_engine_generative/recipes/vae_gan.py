@@ -51,11 +51,14 @@ def vae_gan(
     config = vae(modalities, **own, warmup_steps=warmup_steps, components=components)
     nodes, scores = discriminators(modalities, fusion, discriminator, width)
     played = games(scores, game, {"weight": weight, "r1": r1, "r2": r2, "fakes": {"reconstruction": 1, "prior": 1}})
-    matched = (
-        {"matching": {"use": "loss/feature_matching", "with": {"score": scores[0], "weight": matching}}}
-        if matching
-        else {}
-    )
+    trunks = scores if discriminator == "each" else scores[:1]  # a joint trunk holds every modality's
+    matched: dict[str, Any] = {
+        score.replace("score", "matching"): {
+            "use": "loss/feature_matching",
+            "with": {"score": score, "weight": matching},
+        }
+        for score in (trunks if matching else [])
+    }
     pretrain, alone, together = epochs or [30, 10, 30]
     return {
         **config,
