@@ -6,10 +6,12 @@ plugin used), metrics.json, README.md (a model card).
 
 import json
 import os
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from fusion_engine.config import RunConfig, write_config
@@ -45,6 +47,15 @@ def plugins_of(config: RunConfig, plugins: Plugins) -> dict[str, dict[str, Any]]
     return found
 
 
+def _self_contained(config: RunConfig) -> RunConfig:
+    """Leave out where pretrained weights came from: the model has its own, and the file need not exist elsewhere."""
+    plain = config.plain()
+    for node in plain["nodes"].values():
+        if "pretrained" in node["with"]:
+            node["with"]["pretrained"] = None
+    return RunConfig.model_validate(plain)
+
+
 def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
@@ -57,7 +68,7 @@ def write_artefact(path: Path, config: RunConfig, graph: Graph, plugins: Plugins
     part = path / (WEIGHTS + ".part")
     save_model(graph, str(part))
     os.replace(part, path / WEIGHTS)
-    write_config(config, path / CONFIG)
+    write_config(_self_contained(config), path / CONFIG)
     _write(path / PLUGINS, json.dumps(plugins_of(config, plugins), indent=2) + "\n")
     _write(path / METRICS, json.dumps(dict(metrics), indent=2) + "\n")
     _write(path / CARD, model_card(config, graph, metrics))
@@ -68,17 +79,32 @@ def read_weights(path: Path, graph: Graph) -> None:
     """Load the weights of a saved model into its graph.
 
     Raises:
-        FusionError: a tensor is missing, left over or of another shape.
+        FusionError: the file is damaged; a tensor is missing, left over or of another shape.
     """
     try:
         load_model(graph, str(path / WEIGHTS), strict=True)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise FusionError(
             "the saved weights do not fit the graph of the saved config",
             where=str(path),
-            actual=str(error).splitlines()[0],
+            actual=textwrap.shorten(str(error), 500),
             fix="install the versions in plugins.json",
         ) from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FusionError(f"{file} cannot be read", expected="JSON", actual=str(error)) from error
+    if not isinstance(values, dict):
+        raise FusionError(f"{file} is damaged", expected="a JSON object", actual=type(values).__name__)
+    return values
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read the figures of a saved model; none where it has no such file."""
+    return _read_json(path / METRICS) if (path / METRICS).exists() else {}
 
 
 def check_plugins(path: Path, plugins: Plugins) -> None:
@@ -95,7 +121,7 @@ def check_plugins(path: Path, plugins: Plugins) -> None:
             fix="check the path",
         )
     loaded = {info.name: info for info in plugins.infos if info.state == "loaded"}
-    for name, saved in json.loads(file.read_text(encoding="utf-8")).items():
+    for name, saved in _read_json(file).items():
         if name in loaded:
             continue
         distribution = saved["distribution"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fusion_engine.config import RunConfig, read_config, read_yaml
+from fusion_engine.config import RunConfig, read_config
 from fusion_engine.errors import ConfigError
 from fusion_engine.plugins import Plugins, Registry, load_plugins
 from fusion_engine.signature import construct_kwargs
@@ -135,7 +135,7 @@ class Engine:
             PluginError: a plugin it needs is missing; the message names the distribution to install.
             FusionError: the folder is no saved model, or its weights do not fit.
         """
-        from fusion_engine.artefact import CONFIG, METRICS, check_plugins, read_weights
+        from fusion_engine.artefact import CONFIG, check_plugins, read_metrics, read_weights
         from fusion_engine.build import build
         from fusion_engine.model import FusionModel
 
@@ -145,6 +145,5 @@ class Engine:
         graph = build(config, self.registry)
         read_weights(folder, graph)
         model = FusionModel(config, graph, self.plugins)
-        if (folder / METRICS).exists():
-            model.metrics = dict(read_yaml(folder / METRICS) or {})
+        model.metrics = read_metrics(folder)
         return model

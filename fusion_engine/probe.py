@@ -59,7 +59,7 @@ def probe(graph: Graph) -> None:
     Raises:
         BuildError: a node or loss fails, or returns something else than it declares.
     """
-    with _untouched(graph):
+    with _untouched(graph), torch.enable_grad():
         batch = probe_batch(graph)
         with torch.no_grad():
             run = Run(graph, batch, sample=True)

@@ -165,7 +165,7 @@ class Run:
         return cast(Signal, value)
 
     def _single(self, decoder: str) -> Likelihood:
-        """Decode one component of each posterior, the one that ``features`` reads: an encoder takes one signal a row."""
+        """Decode one component of each posterior, that which ``features`` reads: an encoder takes one signal a row."""
         if self.parent is not None and decoder not in self.stale:
             return self.parent._single(decoder)
         node = self.wiring.nodes[decoder]

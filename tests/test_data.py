@@ -228,12 +228,18 @@ def test_an_epoch_goes_on_where_it_was_left() -> None:
         assert steps(batches, 1, 2, start=start) == whole[start:]
 
 
+# From Python 3.12 on a fork of a process with threads warns; torch has threads, but its workers never enter them.
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+
+
+@forks
 def test_workers_give_the_same_batches() -> None:
     rows = numbered(40)
     alone, helped = (Batches(rows, 8, seed=4, accumulate=2, workers=w) for w in (0, 2))
     assert steps(helped, 0, start=1) == steps(alone, 0, start=1)
 
 
+@forks
 @pytest.mark.parametrize("workers", [0, 1])
 def test_batches_leave_the_random_state_of_their_user_alone(workers: int) -> None:
     state = torch.get_rng_state()

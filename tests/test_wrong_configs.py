@@ -358,7 +358,24 @@ def test_plain_words_mean_what_yaml_1_2_says(written: str, value: object, tmp_pa
     assert (read, type(read)) == (value, type(value))
 
 
-TRICKY = ["no", "1e-3", "1E5", "0o17", "010", "1:30", "2020-01-01", "~", "", "<<", "true", "a: b", "é", "1_0", ".5", "="]
+TRICKY = [
+    "no",
+    "1e-3",
+    "1E5",
+    "0o17",
+    "010",
+    "1:30",
+    "2020-01-01",
+    "~",
+    "",
+    "<<",
+    "true",
+    "a: b",
+    "é",
+    "1_0",
+    ".5",
+    "=",
+]
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

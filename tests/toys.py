@@ -180,9 +180,10 @@ class LineLikelihood(Likelihood):
         self.normal = Normal(loc, torch.ones_like(loc), validate_args=False)
 
     def log_prob(self, signal: Signal) -> Float[Tensor, "*k b"]:
-        """Sum over the valid places."""
+        """Sum over the valid places; a batch may be padded to fewer than there are."""
         assert signal.mask is not None
-        values = self.normal.log_prob(signal.filled())[..., 0]
+        loc = self.normal.loc[..., : signal.mask.shape[1], :]
+        values = Normal(loc, 1.0, validate_args=False).log_prob(signal.filled())[..., 0]
         return values.masked_fill(~signal.mask, 0.0).sum(-1)
 
     def sample(self, noise: Noise) -> Signal:

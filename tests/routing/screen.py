@@ -99,7 +99,7 @@ def turn(
     learn: Sequence[str] | None = None,
     clock: Clock = START,
 ) -> Gradients:
-    """Take one turn as training does, with a step of length 0, and return what every parameter of the graph received."""
+    """Take one turn as training does, with a step of length 0; return what every parameter of the graph received."""
     graph.zero_grad(set_to_none=True)
     nodes = graph.owners(player) if learn is None else graph.owners(player) & set(learn)
     parameters = list(graph.parameters_of(nodes))

@@ -188,12 +188,26 @@ discriminator adversarial    | 0                | 0           | .2
 """
 
 
+OPTIONS = {
+    "posterior": "poe",
+    "latent": 2,
+    "components": 0,
+    "game": "non_saturating",
+    "width": 8,
+    "beta": 0.5,
+    "warmup_steps": 0,
+    "matching": 0.7,
+    "weight": 0.2,
+    "r1": 0.1,
+    "r2": 0.4,
+}
+
+
 def recipe(**options) -> dict[str, object]:
     return engine().recipe_config(
         "vae_gan",
         {m: {"use": "modality/toys.vector", "with": {"size": size}} for m, size in (("x", 3), ("y", 2))},
-        **{"posterior": "poe", "latent": 2, "components": 0, "game": "non_saturating", "width": 8},
-        **{"beta": 0.5, "warmup_steps": 0, "matching": 0.7, "weight": 0.2, "r1": 0.1, "r2": 0.4, **options},
+        **{**OPTIONS, **options},
     )
 
 

@@ -2,7 +2,7 @@
 
     row = mean over its components of  [ - sum_m w_m log p(x_m | z_k)  +  beta KL(q_k || p) ]
 
-Components: the joint product, and each input alone where there are several. Every component reconstructs all the row has.
+Components: the joint product, and each input alone where there are several. Each reconstructs all the row has.
 """
 
 import pytest

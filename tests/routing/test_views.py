@@ -8,23 +8,18 @@ import pytest
 import torch
 from by_hand import Hand, Row, minus_log_sigmoid, squared_gradient
 from screen import (
-    NOISE,
-    TOYS,
     Screen,
     batch_of,
     build,
     check,
     check_gaps,
-    compare,
-    hand,
     read,
     read_table,
     subsets,
-    turn,
 )
 from torch import Tensor
 
-from fusion_engine import Engine, Noise, Run
+from fusion_engine import Noise, Run
 
 RAGGED = """
 modalities:
@@ -169,7 +164,7 @@ class Labelled:
         return h.score("score", h.concat("disc_all", vectors))
 
     def squared(self, h: Hand, seen: Row) -> Tensor:
-        """The embedding's vectors stay attached: autograd differentiates the penalty through them as through the rest."""
+        """The embedding's vectors stay attached: the penalty is differentiated through them as through the rest."""
         seen = {m: v if v.requires_grad and m == "l" else v.detach().requires_grad_() for m, v in seen.items()}
         found = torch.autograd.grad(self.score(h, seen), list(seen.values()), create_graph=True)
         return sum(((g**2).sum() for g in found), torch.zeros(()))

@@ -13,7 +13,7 @@ KILLS = {
     "right behind a checkpoint": 9,
     "at the end of a stage": 19,
     "behind a checkpoint at the end of an epoch": 25,
-    "within a stage that ends when it has converged": 27,
+    "while a stage waits for an improvement": 33,
 }
 PLAIN = config(checkpoint_every=4)
 SHARED = config(checkpoint_every=4, accumulate=2)

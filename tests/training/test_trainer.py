@@ -401,6 +401,8 @@ def test_resuming_without_a_checkpoint_begins_anew(tmp_path: Path) -> None:
     assert same(weights(fit(given, directory=tmp_path, resume=True)[0]), weights(fit(given)[0]))
 
 
+# From Python 3.12 on a fork of a process with threads warns; torch has threads, but its workers never enter them.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize(
     ("change", "refused"),
     [

@@ -134,7 +134,7 @@ def test_the_estimated_gradient_agrees_with_the_exact_one_in_the_mean(toys):
     exact = run.score_and_gradient("score")[1]
     graph.approximated.add("score")
     estimate = Run(graph, run.batch, player="discriminator").score_and_gradient("score")[1]
-    assert float(estimate.mean()) == pytest.approx(float(exact[0]), rel=0.05)
+    assert estimate.mean().item() == pytest.approx(exact[0].item(), rel=0.05)
 
 
 def test_feature_matching_is_half_the_squared_distance_of_the_discriminators_features(toys):
