@@ -90,8 +90,8 @@ def translate(
             "a given sample is modality=file or modality=text", actual=wrong[0], fix="such as --given image=seven.png"
         )
     loaded = _load(model, plugin)
-    row = {name: read_sample(value) for name, _, value in pairs}
-    loaded.check_names(row)
+    loaded.check_names({name: value for name, _, value in pairs})
+    row = {name: read_sample(value, loaded.modalities[name]) for name, _, value in pairs}
     _said(write_signals(loaded, loaded.translated_signals([row], to), out))
 
 
@@ -142,7 +142,13 @@ def doctor(plugin: Plugin = None) -> None:
 
 
 def _commands_of(found: Plugins) -> None:
-    found.call("register_commands", cli=app)
+    """Let plugins add commands; one that fails loses its own and no other."""
+    found.call("register_commands", failed=_told, cli=app)
+
+
+def _told(error: FusionError) -> None:
+    errors.print(f"[red]{type(error).__name__}[/]", end=": ")
+    errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -151,8 +157,12 @@ def main(arguments: list[str] | None = None) -> Any:
         _commands_of(_engine(None).plugins)
         app(arguments, standalone_mode=True)
     except FusionError as error:
-        errors.print(f"[red]{type(error).__name__}[/]", end=": ")
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        _told(error)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _told(FusionError(f"{error.filename}: {error.strerror}", fix="check the path"))
         sys.exit(2)
 
 

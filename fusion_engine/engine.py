@@ -137,12 +137,13 @@ class Engine:
         """
         from fusion_engine.artefact import CONFIG, check_plugins, read_metrics, read_weights
         from fusion_engine.build import build
-        from fusion_engine.model import FusionModel
+        from fusion_engine.model import Context, FusionModel
 
         folder = Path(path)
         check_plugins(folder, self.plugins)
         config = read_config(folder / CONFIG)
         graph = build(config, self.registry)
+        self.plugins.call("graph_built", graph=graph, context=Context(self.plugins, config))
         read_weights(folder, graph)
         model = FusionModel(config, graph, self.plugins)
         model.metrics = read_metrics(folder)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fusion_engine.config import read_config
 from fusion_engine.engine import Engine
-from fusion_engine.judging import figures, train_judges
+from fusion_engine.judging import check_label, figures, train_judges
 from fusion_engine.model import FusionModel
 from fusion_engine.report.overview import overview
 from fusion_engine.report.progress import ProgressBars
@@ -39,6 +39,9 @@ def run_experiment(
     show.print(
         f"[bold]{model.config.name}[/]: {len(data.train)} rows, {len(model.graph.wiring.nodes)} nodes", highlight=False
     )
+    if model.config.evaluation is not None:
+        check_label(data.train, model.config.evaluation)
+    folder.mkdir(parents=True, exist_ok=True)  # what cannot be written to fails before training, not after
     started = time.monotonic()
     model.fit(data.train, directory=folder, resume=resume, callbacks=[ProgressBars(show)])
     model.metrics["seconds"] = round(time.monotonic() - started, 1)

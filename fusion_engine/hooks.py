@@ -33,7 +33,11 @@ def modify_config(config: dict[str, Any], context: Any) -> None:
 
 @hookspec
 def graph_built(graph: Any, context: Any) -> None:
-    """Inspect, freeze or attach to a graph that has passed its probes."""
+    """Inspect, freeze (``requires_grad_(False)``) or attach to a graph that has passed its probes.
+
+    Called when building, when ``fit`` builds anew for the shapes of the data, and when loading, before the weights are
+    read.
+    """
 
 
 @hookspec

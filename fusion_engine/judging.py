@@ -86,10 +86,8 @@ class Judge:
         return cast(Tensor, run["classify"]).argmax(-1), cast(Features, run["fused"]).pooled
 
 
-def train_judges(
-    engine: Engine, model: FusionModel, rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig
-) -> dict[str, Judge]:
-    """Train one judge for every modality that the model decodes.
+def check_label(rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig) -> None:
+    """Check that there is something to judge by, best before hours of training.
 
     Raises:
         DataError: the rows do not have the label.
@@ -98,8 +96,20 @@ def train_judges(
         raise DataError(
             f"the data has no column {settings.label!r} to judge by",
             where="config, 'evaluation'",
+            actual=", ".join(Table(rows).names),
             fix="add the label to the data set's modalities",
         )
+
+
+def train_judges(
+    engine: Engine, model: FusionModel, rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig
+) -> dict[str, Judge]:
+    """Train one judge for every modality that the model decodes.
+
+    Raises:
+        DataError: the rows do not have the label.
+    """
+    check_label(rows, settings)
     judges = {}
     for name in _decoded(model):
         part = model.config.modalities[name]

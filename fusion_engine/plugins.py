@@ -5,7 +5,7 @@ distribution that uses a taken name.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -48,8 +48,13 @@ class Plugins:
                 return info
         raise PluginError(f"there is no plugin {name!r}: {nearest(name, [i.name for i in self.infos])}")
 
-    def call(self, hook: str, **arguments: Any) -> list[Any]:
+    def call(self, hook: str, *, failed: Callable[[PluginError], None] | None = None, **arguments: Any) -> list[Any]:
         """Call an optional hook in every plugin that has it, and list the results that are not None.
+
+        Args:
+            hook: its name.
+            failed: told of each plugin that raised, and the others are called; by default the error is raised.
+            arguments: of the hook.
 
         Raises:
             PluginError: one of them raised; it names plugin and hook.
@@ -59,7 +64,15 @@ class Plugins:
             raise PluginError(f"there is no hook {hook!r}: {nearest(hook, known)}")
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
         names = list(dict.fromkeys(i.plugin_name for i in reversed(implementations)))
-        return [result for name in names for result in self._call_one(name, hook, arguments)]
+        results: list[Any] = []
+        for name in names:
+            try:
+                results += self._call_one(name, hook, arguments)
+            except PluginError as error:
+                if failed is None:
+                    raise
+                failed(error)
+        return results
 
     def _call_one(self, name: str, hook: str, arguments: dict[str, Any]) -> list[Any]:
         others = [plugin for other, plugin in self.manager.list_name_plugin() if other != name]

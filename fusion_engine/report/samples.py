@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fusion_engine.components import CategoryModality, Modality
 from fusion_engine.errors import DataError
 from fusion_engine.model import FusionModel
 from fusion_engine.values import Signal
@@ -26,12 +27,15 @@ def write_signals(model: FusionModel, signals: Mapping[str, Signal], folder: Pat
     return written
 
 
-def read_sample(text: str) -> Any:
-    """Read a raw sample: an array from .npy or .csv, any other file by its path, else the text itself.
+def read_sample(text: str, modality: Modality) -> Any:
+    """Read a raw sample: a class by its name, an array from .npy or .csv, another file by its path, else the text.
 
     Raises:
         DataError: the file cannot be read.
     """
+    classes = modality.classes if isinstance(modality, CategoryModality) else ()
+    if text in map(str, classes):
+        return next(c for c in classes if str(c) == text)
     path = Path(text)
     if not path.is_file():
         if path.suffix in (".npy", ".csv", ".png", ".jpg", ".wav"):

@@ -115,7 +115,7 @@ class Trainer:
         nodes = learn & self.graph.owners(player)
         parameters = list(self.graph.parameters_of(nodes))
         parameters += [p for loss in losses.values() if sorted(loss.players)[-1] == player for p in loss.parameters()]
-        parameters = [p for p in parameters if p.is_floating_point()]
+        parameters = [p for p in parameters if p.is_floating_point() and p.requires_grad]
         if not losses or not parameters:
             return None
         chosen = self.config.train.optimizer.get(player) or type(self.config.train)().optimizer[player]

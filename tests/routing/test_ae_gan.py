@@ -181,3 +181,56 @@ def test_with_the_latent_beside_the_data(rows, penalty) -> None:
 
     costs = {("generator", "adversarial"): generator, ("discriminator", "adversarial"): discriminator}
     check(Screen(config, read_table(INFERS_TABLE), costs), rows)
+
+
+BARE = """
+modalities:
+  x: {use: modality/toys.vector, with: {size: 3}}
+  y: {use: modality/toys.vector, with: {size: 2}}
+nodes:
+  enc_x: {use: encoder/toys.mlp, in: x}
+  enc_y: {use: encoder/toys.mlp, in: y}
+  all:   {use: fusion/concat, in: [enc_x, enc_y], with: {width: 4, activation: silu}}
+  dec_x: {use: decoder/toys.mlp, in: all, out: x}
+  dec_y: {use: decoder/toys.mlp, in: all, out: y}
+  score: {use: head/score, in: all}
+losses:
+  adversarial: {use: loss/non_saturating, with: {score: score}}
+"""
+
+BARE_TABLE = """
+                          | enc_x enc_y all | dec_x dec_y | score
+generator     adversarial | 1               | 1           | 0
+discriminator adversarial | 1               | 0           | 1
+"""
+
+
+@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
+def test_without_a_posterior(rows) -> None:
+    """No z to cut: the encoder learns to deceive itself as the maker of x~, and to see through it as its judge."""
+
+    def code(h: Hand, row: Row) -> Tensor:
+        return h.concat("all", [h.net(f"enc_{m}", row[m]) if m in row else None for m in ("x", "y")])
+
+    def made(h: Hand, row: Row) -> Row:
+        return {m: h.net(f"dec_{m}", code(h, row)) for m in row}
+
+    def judged(h: Hand, row: Row) -> Tensor:
+        return h.score("score", code(h, row))
+
+    def discriminator(h: Hand) -> Tensor:
+        def cost(i: int, row: Row) -> Tensor:
+            fake = {m: x.detach() for m, x in made(h, row).items()}
+            return minus_log_sigmoid(judged(h, row)) + minus_log_sigmoid(-judged(h, fake))
+
+        return h.mean(cost)
+
+    costs = {
+        ("generator", "adversarial"): lambda h: h.mean(
+            lambda i, row: minus_log_sigmoid(judged(h.hold(), made(h, row)))
+        ),
+        ("discriminator", "adversarial"): discriminator,
+    }
+    graph = build(read(BARE))
+    assert graph.wiring.shared == {"enc_x", "enc_y", "all"}
+    check(Screen(read(BARE), read_table(BARE_TABLE), costs), rows)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from fusion_engine_generative.losses.games import annealed
 from torch.distributions import Normal, kl_divergence
 
 from fusion_engine import Batch, BuildError, Clock, ConfigError, Run
+from fusion_engine_generative.losses.games import annealed
 
 VAE = {
     "modalities": {
@@ -163,16 +163,21 @@ def test_what_does_not_fit_the_graph_is_refused(toys, loss, options, message):
 
 def test_cross_entropy_counts_labelled_rows_only(toys):
     config = {
-        "modalities": {"x": VAE["modalities"]["x"], "label": {"use": "modality/category", "with": {"classes": [0, 1, 2]}}},
-        "nodes": {"enc_x": VAE["nodes"]["enc_x"], "head": {"use": "head/classification", "in": "enc_x", "out": "label"}},
+        "modalities": {
+            "x": VAE["modalities"]["x"],
+            "label": {"use": "modality/category", "with": {"classes": [0, 1, 2]}},
+        },
+        "nodes": {
+            "enc_x": VAE["nodes"]["enc_x"],
+            "head": {"use": "head/classification", "in": "enc_x", "out": "label"},
+        },
         "losses": {"loss": {"use": "loss/cross_entropy", "with": {"head": "head", "smoothing": 0.1}}},
     }
     graph = toys.build(config).graph.eval()
     labels = torch.tensor([0, 2, 1, 1])
     signal = type(graph.modalities["x"].example(1))
-    batch = Batch.of(
-        {"x": graph.modalities["x"].example(4), "label": signal(labels)}, {"label": torch.tensor([True, True, False, True])}
-    )
+    labelled = {"label": torch.tensor([True, True, False, True])}
+    batch = Batch.of({"x": graph.modalities["x"].example(4), "label": signal(labels)}, labelled)
     run, term = term_of(graph, batch)
     log_p = run["head"].log_softmax(-1)
     expected = sum(-0.9 * log_p[i, labels[i]] - 0.1 * log_p[i].mean() for i in (0, 1, 3))
