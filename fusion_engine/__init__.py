@@ -10,8 +10,9 @@ _WHERE = {
     "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError "
     "nearest",
     "fusion_engine.hooks": "hookimpl",
-    "fusion_engine.values": "Batch DistributionLikelihood Features Likelihood Media Noise Posterior Rows Samples "
-    "Signal Term Widths fill",
+    "fusion_engine.values": "Batch Features Media Posterior Rows Signal Term Widths fill",
+    "fusion_engine.noise": "Noise",
+    "fusion_engine.likelihoods": "DistributionLikelihood Likelihood Samples",
     "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality "
     "PosteriorNetwork Prior SequenceModality over_samples require",
     "fusion_engine.config": "Player RunConfig read_config write_config",

@@ -11,10 +11,11 @@ from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, P
 from fusion_engine.config import NodeConfig, Part, RunConfig
 from fusion_engine.errors import BuildError, ConfigError, FusionError, nearest
 from fusion_engine.graph import Graph
+from fusion_engine.noise import Noise
 from fusion_engine.plugins import Registry
 from fusion_engine.probe import probe
 from fusion_engine.signature import construct_kwargs, validate_config
-from fusion_engine.values import Noise, Widths
+from fusion_engine.values import Widths
 from fusion_engine.wiring import Node, wire
 
 log = logging.getLogger("fusion_engine")

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from fusion_engine.errors import DataError
 from fusion_engine.kinds import KINDS as KINDS
-from fusion_engine.values import Features, Likelihood, Media, Noise, Posterior, Signal, Widths, fill
+from fusion_engine.likelihoods import Likelihood
+from fusion_engine.noise import Noise
+from fusion_engine.values import Features, Media, Posterior, Signal, Widths, fill
 
 
 class Modality(ABC):

@@ -16,11 +16,12 @@ from fusion_engine.config import RunConfig
 from fusion_engine.data import Prepared, Table, collate
 from fusion_engine.errors import DataError, FusionError, nearest
 from fusion_engine.graph import Graph
+from fusion_engine.noise import Noise
 from fusion_engine.plugins import Plugins
 from fusion_engine.run import Run, prior_draw
 from fusion_engine.training import Callback, Trainer
 from fusion_engine.training.trainer import Progress
-from fusion_engine.values import Batch, Noise, Posterior, Signal
+from fusion_engine.values import Batch, Posterior, Signal
 
 CHUNK = 256
 """Rows evaluated at once when no gradient is needed."""

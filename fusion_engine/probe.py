@@ -11,9 +11,10 @@ from torch import Tensor
 from fusion_engine.components import Decoder, Encoder, Fusion, Head, PosteriorNetwork, Prior
 from fusion_engine.errors import BuildError, FusionError
 from fusion_engine.graph import Graph
+from fusion_engine.likelihoods import Likelihood
 from fusion_engine.losses import Loss
 from fusion_engine.run import Run
-from fusion_engine.values import Batch, Features, Likelihood, Posterior, Signal
+from fusion_engine.values import Batch, Features, Posterior, Signal
 
 log = logging.getLogger("fusion_engine")
 

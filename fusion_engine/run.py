@@ -3,21 +3,22 @@
 Asking a run for a node computes what it needs, once. A replay is the same graph with other values in some places.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fusion_engine.components import Encoder
 from fusion_engine.config import Player
 from fusion_engine.graph import Graph
-from fusion_engine.values import Batch, Features, Likelihood, Noise, Posterior, Rows, Signal
+from fusion_engine.kernels import double_backward, in_full, running_statistics
+from fusion_engine.likelihoods import Likelihood
+from fusion_engine.noise import Noise
+from fusion_engine.values import Batch, Features, Posterior, Rows, Signal
 from fusion_engine.wiring import Node
 
 Source = Literal["prior", "reconstruction"]
@@ -423,35 +424,6 @@ def prior_draw(graph: Graph, posterior: str, b: int, noise: Noise) -> Posterior:
     return cast(Posterior, prior(b)).sampled(noise)
 
 
-def in_full(x: Tensor) -> Tensor:
-    """Return half-precision numbers in single precision: what autocast has made is data for what comes next."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 def embeds(encoder: Encoder) -> bool:
     """Whether an encoder has an embedding of its own, on which penalties are taken instead of on its input."""
     return type(encoder).embed is not Encoder.embed
-
-
-@contextmanager
-def running_statistics(module: nn.Module, rows: int) -> Iterator[None]:
-    """Let BatchNorm use its running statistics where fewer than two rows would have to stand for a batch."""
-    norms = []
-    if rows < 2 and module.training:
-        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    for norm in norms:
-        norm.eval()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.train()
-
-
-@contextmanager
-def double_backward(modules: Iterator[nn.Module], device: str) -> Iterator[None]:
-    """Choose kernels that can be differentiated twice: plain attention, no cuDNN for recurrent nets, full precision."""
-    recurrent = any(isinstance(m, nn.RNNBase) for module in modules for m in module.modules())
-    cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
-    with sdpa_kernel(SDPBackend.MATH), torch.autocast(device, enabled=False), cudnn:
-        yield

@@ -1,12 +1,10 @@
-"""What flows along the edges of a graph: signals, features, posteriors, likelihoods, batches and noise.
+"""What flows along the edges of a graph: signals, features, posteriors; and the batches and terms around them.
 
 Axes: b batch, n tokens, p position, d width, z latent, k samples or mixture components, m modalities.
 Masks are True where valid.
 """
 
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from fusion_engine.errors import FusionError
+from fusion_engine.noise import Noise
 
 Rows = Bool[Tensor, " b"]
 
@@ -126,48 +124,6 @@ class Features:
         return self._map(lambda x: scatter_rows(x, rows))
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Random numbers keyed by what they are for: seed, step and node in the key, the row by its place in the batch.
-
-    Ranks, gradient accumulation and resumed runs therefore draw the same numbers as one uninterrupted process.
-
-    Args:
-        key: 63 bits that name the draw; derive with ``at``.
-        index: [b], each row's place in the step's whole batch.
-        total: the size of that whole batch.
-    """
-
-    key: int
-    index: Int[Tensor, " b"]
-    total: int
-
-    @classmethod
-    def of(cls, b: int, seed: int = 0) -> "Noise":
-        """Noise for b rows that are a whole batch by themselves."""
-        return cls(seed, torch.arange(b), b)
-
-    def at(self, *names: object) -> "Noise":
-        """Derive independent noise for another purpose."""
-        digest = hashlib.blake2b(repr((self.key, *names)).encode(), digest_size=8).digest()
-        return replace(self, key=int.from_bytes(digest, "big") >> 1)
-
-    def _draw(
-        self, function: Callable[..., Tensor], lead: Sequence[int], shape: Sequence[int], like: Tensor | None
-    ) -> Tensor:
-        generator = torch.Generator().manual_seed(self.key)
-        drawn = function(*lead, self.total, *shape, generator=generator).index_select(len(lead), self.index)
-        return drawn if like is None else drawn.to(device=like.device, dtype=like.dtype)
-
-    def normal(self, *shape: int, lead: Sequence[int] = (), like: Tensor | None = None) -> Tensor:
-        """Standard normal numbers [*lead b *shape], on the device and of the dtype of ``like``."""
-        return self._draw(torch.randn, lead, shape, like)
-
-    def uniform(self, *shape: int, lead: Sequence[int] = (), like: Tensor | None = None) -> Tensor:
-        """Uniform numbers in [0, 1): [*lead b *shape]."""
-        return self._draw(torch.rand, lead, shape, like)
-
-
 def map_distribution(distribution: Distribution, function: Callable[[Tensor], Tensor]) -> Distribution:
     """Rebuild a location-scale distribution with one function applied to each of its parameters."""
     parameters: dict[str, Any] = {name: function(getattr(distribution, name)) for name in distribution.arg_constraints}
@@ -265,86 +221,6 @@ class Posterior:
     def with_z(self, z: Float[Tensor, "*k b z"]) -> "Posterior":
         """Put another value of z in."""
         return replace(self, z=z)
-
-
-class Likelihood(ABC):
-    """p(x given z) over one modality's signal; leading sample axes *k pass through.
-
-    Where a mask exists the batch shape is [*k b n]: padding must never be summed.
-    """
-
-    @abstractmethod
-    def log_prob(self, signal: Signal) -> Float[Tensor, "*k b"]:
-        """Log density of the signal, over its valid slots, summed over the sample's own axes."""
-
-    @abstractmethod
-    def sample(self, noise: Noise) -> Signal:
-        """Draw a signal; data [*k b ...]."""
-
-    @property
-    @abstractmethod
-    def mean(self) -> Signal:
-        """The expected signal (the most likely one for discrete data); differentiable where data is continuous."""
-
-
-class DistributionLikelihood(Likelihood):
-    """A likelihood over unmasked data from one torch distribution of batch shape [*k b ...]."""
-
-    def __init__(self, distribution: Distribution, sample_axes: int = 0) -> None:
-        self.distribution = distribution
-        self.sample_axes = sample_axes
-
-    def log_prob(self, signal: Signal) -> Tensor:
-        """Log density [*k b], summed over every axis behind the batch."""
-        log_prob = self.distribution.log_prob(signal.data)
-        return log_prob.flatten(self.sample_axes + 1).sum(-1) if log_prob.ndim > self.sample_axes + 1 else log_prob
-
-    def sample(self, noise: Noise) -> Signal:
-        """Draw by the inverse CDF; Categorical and Bernoulli by comparing with their (cumulated) probabilities."""
-        d = self.distribution
-        lead = d.batch_shape[: self.sample_axes]
-        own = d.batch_shape[self.sample_axes + 1 :]
-        if isinstance(d, torch.distributions.Categorical):
-            cumulated = d.probs.float().cumsum(-1)
-            u = noise.uniform(*own, lead=lead, like=cumulated)
-            return Signal((cumulated <= u[..., None] * cumulated[..., -1:]).sum(-1))
-        if isinstance(d, torch.distributions.Bernoulli):
-            return Signal((noise.uniform(*own, lead=lead, like=d.probs) < d.probs).to(d.probs.dtype))
-        if isinstance(d, torch.distributions.Normal):
-            return Signal(d.loc + d.scale * noise.normal(*own, lead=lead, like=d.loc))
-        return Signal(d.icdf(noise.uniform(*own, lead=lead, like=d.mean).clamp(1e-6, 1 - 1e-6)))
-
-    @property
-    def mean(self) -> Signal:
-        """The mean, or the mode of a categorical."""
-        discrete = isinstance(self.distribution, torch.distributions.Categorical)
-        return Signal(self.distribution.mode if discrete else self.distribution.mean)
-
-
-class Samples(Likelihood):
-    """What a generator without a density returns: samples only."""
-
-    def __init__(self, signal: Signal) -> None:
-        self.signal = signal
-
-    def log_prob(self, signal: Signal) -> Tensor:
-        """Refuse: there is no density.
-
-        Raises:
-            FusionError: always.
-        """
-        raise FusionError(
-            "this generator has no density, so nothing can be reconstructed with it", fix="use an adversarial loss"
-        )
-
-    def sample(self, noise: Noise) -> Signal:
-        """Return the sample that the latent stands for."""
-        return self.signal
-
-    @property
-    def mean(self) -> Signal:
-        """The sample itself."""
-        return self.signal
 
 
 @dataclass(frozen=True, eq=False)

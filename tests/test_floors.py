@@ -13,9 +13,9 @@ import fusion_engine
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").glob("fusion_engine_*"))
 FLOORS = {
-    0: "errors kinds",
+    0: "errors kinds noise kernels",
     1: "values",
-    2: "components hooks",
+    2: "likelihoods components hooks",
     3: "entry registry discovery signature plugins",
     4: "config wiring",
     5: "graph run losses probe build",

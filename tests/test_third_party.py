@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from fusion_engine import Features, Widths
 EXAMPLE = Path(__file__).parents[1] / "examples" / "plugin_gated"
 USE = """
 import json
-from fusion_engine import Widths
+import numpy as np
+from fusion_engine import Engine, Widths
 from fusion_engine.plugins import load_plugins
 from fusion_engine.signature import construct_kwargs, validate_config
 
@@ -24,7 +26,32 @@ entry = plugins.registry.resolve("fusion/unit")
 kind = entry.load()
 fusion = kind({"image": Widths(3, 3), "text": Widths(5, 4)}, **construct_kwargs(kind, {"width": 7}, "node 'f'"))
 said = {"listed": list(plugins.registry.entries), "info": plugins.info("gated").as_dict()}
-print(json.dumps({**said, "widths": fusion.widths, "config": validate_config(kind, {}, "node 'f'")}))
+said |= {"widths": fusion.widths, "config": validate_config(kind, {}, "node 'f'")}
+
+rng = np.random.default_rng(0)
+rows = {"image": list(rng.random((6, 4, 4))), "curve": list(rng.random((6, 5, 2))), "label": [0, 1, 0, 1, 0, 1]}
+rows["image"][0] = rows["curve"][1] = None
+engine, short = Engine(), {"epochs": 1, "train": {"batch_size": 3}}
+two = {"image": "modality/image", "curve": "modality/sequence"}
+config = engine.recipe_config("vae", two, posterior="gaussian", latent=2, components=0, **short)
+config["nodes"]["fused"] = {"use": "fusion/gated.unit", "in": config["nodes"]["post"]["in"], "with": {"width": 8}}
+config["nodes"]["post"]["in"] = "fused"
+models = {
+    "vae": engine.build(config),
+    "gan": engine.recipe("gan", two, fusion="unit", width=8, **short),
+    "classifier": engine.recipe("classifier", {**two, "label": "modality/category"}, fusion="gated.unit", **short),
+}
+said["models"] = {}
+for name, model in models.items():
+    fresh = engine.build(model.prepare(rows) and model.config)
+    model.fit(rows)
+    wiring = model.graph.wiring
+    (node,) = [n for n in wiring.of_kind("fusion") if wiring.nodes[n].use == "fusion/gated.unit"]
+    before, after = fresh.graph[node].state_dict(), model.graph[node].state_dict()
+    players = [p for p, nodes in wiring.players.items() if node in nodes]
+    moved = all(not before[key].equal(after[key]) for key in before)
+    said["models"][name] = {"player": players, "moved": moved, "steps": model.progress.step}
+print(json.dumps(said))
 """
 
 
@@ -36,19 +63,34 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> type:
     return GatedFusion
 
 
-def test_installed_plugin_is_found(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a new process says that has the plugin installed."""
+    site = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--disable-pip-version-check", "--target", tmp_path, EXAMPLE], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "FUSION_ENGINE_STRICT": "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", USE], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    said = json.loads(done.stdout)
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", site, EXAMPLE], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "FUSION_ENGINE_STRICT": "0"}
+    command = [sys.executable, "-W", "error", "-c", USE]
+    done = subprocess.run(command, env=environment, cwd=site, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_installed_plugin_is_found(said: dict[str, Any]) -> None:
     assert "fusion/gated.unit" in said["listed"]
     info = said["info"]
     assert (info["state"], info["distribution"], info["version"]) == ("loaded", "gated-fusion", "0.1.0")
     assert said["widths"] == [7, 7]
     assert said["config"] == {"width": 128}
+
+
+def test_one_strategy_serves_a_posterior_a_discriminator_and_a_classifier(said: dict[str, Any]) -> None:
+    assert said["models"] == {
+        "vae": {"player": ["generator"], "moved": True, "steps": 2},
+        "gan": {"player": ["discriminator"], "moved": True, "steps": 2},
+        "classifier": {"player": ["generator"], "moved": True, "steps": 2},
+    }
 
 
 def test_the_example_is_short_and_uses_public_names_only() -> None:

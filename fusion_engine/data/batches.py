@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from fusion_engine.components import Modality
 from fusion_engine.data.table import Prepared
 from fusion_engine.errors import DataError
-from fusion_engine.values import Batch, Noise, Signal
+from fusion_engine.noise import Noise
+from fusion_engine.values import Batch, Signal
 
 
 def collate(

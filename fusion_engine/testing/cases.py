@@ -8,7 +8,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fusion_engine.values import Features, Noise, Signal, Widths, fill
+from fusion_engine.noise import Noise
+from fusion_engine.values import Features, Signal, Widths, fill
 
 NAN = float("nan")
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from fusion_engine.components import Decoder, Encoder, Prior
-from fusion_engine.run import running_statistics
+from fusion_engine.kernels import running_statistics
+from fusion_engine.likelihoods import Likelihood
 from fusion_engine.testing.cases import Case
-from fusion_engine.values import Features, Likelihood, Posterior
+from fusion_engine.values import Features, Posterior
 
 RTOL, ATOL = 1e-4, 1e-5
 

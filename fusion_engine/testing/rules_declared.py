@@ -5,11 +5,13 @@ from torch import Tensor, nn
 
 from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality
 from fusion_engine.errors import FusionError, PluginError
-from fusion_engine.run import double_backward
+from fusion_engine.kernels import double_backward
+from fusion_engine.likelihoods import Likelihood
+from fusion_engine.noise import Noise
 from fusion_engine.signature import construct_kwargs
 from fusion_engine.testing.observe import call, expect, finite, observe, project
 from fusion_engine.testing.subject import LATENT, ROWS, Subject, make_case
-from fusion_engine.values import Features, Likelihood, Noise, Posterior
+from fusion_engine.values import Features, Posterior
 
 FIX = "return what the component declares, or correct the declaration"
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from fusion_engine.components import Modality
 from fusion_engine.errors import DataError, FusionError
+from fusion_engine.noise import Noise
 from fusion_engine.signature import validate_config
 from fusion_engine.testing.observe import Broken, expect, finite, same
 from fusion_engine.testing.rules_build import check_config, check_no_global_random
 from fusion_engine.testing.rules_declared import default_decoder
 from fusion_engine.testing.subject import LATENT, ROWS, Subject
-from fusion_engine.values import Media, Noise, Signal
+from fusion_engine.values import Media, Signal
 
 
 def _modality(subject: Subject) -> Modality:

@@ -23,11 +23,12 @@ from fusion_engine.components import (
 from fusion_engine.entry import Entry
 from fusion_engine.errors import FusionError, PluginError
 from fusion_engine.losses import Loss
+from fusion_engine.noise import Noise
 from fusion_engine.registry import Registry
 from fusion_engine.signature import construct_kwargs
 from fusion_engine.testing.cases import Case, make_features
 from fusion_engine.testing.toy_networks import toy_registry
-from fusion_engine.values import Noise, Widths
+from fusion_engine.values import Widths
 
 BASES: dict[str, type] = {
     "modality": Modality,

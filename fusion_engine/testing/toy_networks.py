@@ -23,11 +23,13 @@ from fusion_engine.components import (
     SequenceModality,
     over_samples,
 )
+from fusion_engine.likelihoods import DistributionLikelihood, Likelihood
 from fusion_engine.losses import Loss
+from fusion_engine.noise import Noise
 from fusion_engine.plugins import Registry
 from fusion_engine.run import Run
 from fusion_engine.testing.toys import ToyCategory, ToyImage, ToySequence, ToyVector
-from fusion_engine.values import DistributionLikelihood, Features, Likelihood, Noise, Posterior, Signal, Term, Widths
+from fusion_engine.values import Features, Posterior, Signal, Term, Widths
 
 Positive = Annotated[int, Field(ge=1)]
 

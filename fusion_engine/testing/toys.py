@@ -10,7 +10,9 @@ from torch.distributions import Categorical
 
 from fusion_engine.components import CategoryModality, ImageModality, Modality, SequenceModality, require
 from fusion_engine.errors import DataError
-from fusion_engine.values import DistributionLikelihood, Likelihood, Media, Noise, Signal, fill
+from fusion_engine.likelihoods import DistributionLikelihood, Likelihood
+from fusion_engine.noise import Noise
+from fusion_engine.values import Media, Signal, fill
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -17,12 +17,12 @@ from fusion_engine.data import Batches, Place, Prepared
 from fusion_engine.errors import TrainingError
 from fusion_engine.graph import Graph
 from fusion_engine.losses import Loss
+from fusion_engine.noise import Noise
 from fusion_engine.run import Clock
 from fusion_engine.training.callbacks import Callback
 from fusion_engine.training.checkpoint import read_checkpoint, write_checkpoint
 from fusion_engine.training.ema import Average
 from fusion_engine.training.turns import Turn, take_turn
-from fusion_engine.values import Noise
 from fusion_engine.wiring import match
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from fusion_engine.config import Player
 from fusion_engine.errors import TrainingError
 from fusion_engine.graph import Graph
+from fusion_engine.likelihoods import Likelihood
 from fusion_engine.losses import Loss
+from fusion_engine.noise import Noise
 from fusion_engine.run import Clock, Run
-from fusion_engine.values import Batch, Features, Likelihood, Noise, Posterior, Signal
+from fusion_engine.values import Batch, Features, Posterior, Signal
 
 Reduce = Callable[[Tensor], Tensor]
 """Sum a tensor over all processes."""

@@ -15,8 +15,8 @@ import torch
 from lightning_fabric import Fabric
 
 from fusion_engine import Engine, FusionModel, TrainingError
+from fusion_engine.noise import Noise
 from fusion_engine.training import Callback, Trainer
-from fusion_engine.values import Noise
 
 PLUGIN = Path(__file__).with_name("plain.py")
 MODALITIES = ("x", "y")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import fusion_engine
 from fusion_engine import Batch
+from fusion_engine.noise import Noise
 from fusion_engine.run import Run
-from fusion_engine.values import Noise
 
 MIXED = "bf16-mixed"
 
