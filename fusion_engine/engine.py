@@ -9,7 +9,7 @@ from fusion_engine.config import RunConfig, read_config
 from fusion_engine.errors import ConfigError
 from fusion_engine.plugins import Plugins, Registry, load_plugins
 from fusion_engine.signature import construct_kwargs
-from fusion_engine.wiring import Wiring, wire
+from fusion_engine.wiring import Wiring, resolve, wire
 
 if TYPE_CHECKING:
     from fusion_engine.components import Dataset
@@ -83,6 +83,13 @@ class Engine:
         """Return the config that a recipe makes: the one to write down and change."""
         entry = self.registry.resolve(recipe, "recipe")
         sections: dict[str, Any] = {key: options.pop(key) for key in ("name", "train", "data") if key in options}
+        if not isinstance(modalities, Mapping):
+            raise ConfigError(
+                "modalities are a mapping from name to component",
+                where=f"recipe {recipe!r}",
+                actual=str(modalities),
+                fix='write {"image": "modality/image"}, say',
+            )
         parts = {m: self._modality(m, part) for m, part in modalities.items()}
         target = entry.load()
         config: dict[str, Any] = target(parts, **construct_kwargs(target, options, f"recipe {recipe!r}"))
@@ -104,7 +111,7 @@ class Engine:
                 expected="use, with, encoder, decoder",
                 actual=str(given),
             )
-        kind = self.registry.resolve(given["use"], "modality").load()
+        kind = resolve(self.registry, given["use"], "modality", f"modality {name!r}").load()
         defaults = {"encoder": kind.encoder, "decoder": kind.decoder}
         chosen = {key: given.get(key, default) for key, default in defaults.items()}
         return {

@@ -232,17 +232,16 @@ def wire(config: RunConfig, registry: Registry) -> Wiring:
         ConfigError, PluginError: the first thing that is wrong, with its place and a fix.
     """
     modalities = {
-        m: _resolve(registry, part.use, "modality", f"modality {m!r}").full_name
-        for m, part in config.modalities.items()
+        m: resolve(registry, part.use, "modality", f"modality {m!r}").full_name for m, part in config.modalities.items()
     }
     nodes = {name: _node(name, node, registry, modalities) for name, node in config.nodes.items()}
     for node in nodes.values():
         _check_sources(node, nodes, modalities)
     for name, part in config.losses.items():
-        _resolve(registry, part.use, "loss", f"loss {name!r}")
+        resolve(registry, part.use, "loss", f"loss {name!r}")
         _check_loss(name, part.with_, nodes)
     if config.data is not None:
-        _resolve(registry, config.data.use, "dataset", "data")
+        resolve(registry, config.data.use, "dataset", "data")
     scores = tuple(dict.fromkeys(s for part in config.losses.values() for s in _references(part.with_.get("score"))))
     wiring = Wiring(modalities, nodes, scores, {p: tuple(globs) for p, globs in config.players.items()})
     _ = wiring.order, wiring.players
@@ -250,8 +249,12 @@ def wire(config: RunConfig, registry: Registry) -> Wiring:
     return wiring
 
 
-def _resolve(registry: Registry, use: str, kind: str | None, where: str) -> Entry:
-    """Find a component; an error says where it is named."""
+def resolve(registry: Registry, use: str, kind: str | None, where: str) -> Entry:
+    """Find a component that is named at some place of a config.
+
+    Raises:
+        PluginError: as ``Registry.resolve``; it says where the name stands.
+    """
     try:
         return registry.resolve(use, kind)
     except PluginError as error:
@@ -268,7 +271,7 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
     where = f"node {name!r}"
     if name in modalities:
         raise ConfigError(f"{name!r} is a modality and a node", where=where, fix="rename the node")
-    entry = _resolve(registry, config.use, None, where)
+    entry = resolve(registry, config.use, None, where)
     if entry.kind not in TAKES:
         raise ConfigError(
             f"{_a(entry.kind)} is no node", where=where, expected="one of " + ", ".join(TAKES), actual=config.use

@@ -11,6 +11,9 @@ import pytest
 
 import fusion_engine
 
+TABLE: dict[str, str] = vars(fusion_engine)["_MODULE_OF"]
+GROUPS: dict[str, str] = vars(fusion_engine)["_WHERE"]
+PUBLIC: list[str] = vars(fusion_engine)["__all__"]
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fusion_engine"
 HEAVY = ["torch", "numpy", "timm", "transformers", "sklearn", "torchvision", "torchaudio", "lightning_fabric"]
@@ -71,22 +74,22 @@ def stub() -> dict[str, str]:
 
 
 def test_the_stub_and_the_lazy_table_name_the_same() -> None:
-    assert stub() == fusion_engine._MODULE_OF
+    assert stub() == TABLE
 
 
 def test_every_public_name_can_be_imported() -> None:
-    for name, module in fusion_engine._MODULE_OF.items():
+    for name, module in TABLE.items():
         value = getattr(fusion_engine, name)
         assert value is getattr(import_module(module), name)
         assert name in dir(fusion_engine)
-    assert fusion_engine.__all__ == dir(fusion_engine)
+    assert dir(fusion_engine) == PUBLIC
     assert fusion_engine.__version__
 
 
 def test_no_name_stands_twice() -> None:
-    listed = [name for names in fusion_engine._WHERE.values() for name in names.split()]
+    listed = [name for names in GROUPS.values() for name in names.split()]
     assert len(listed) == len(set(listed))
-    assert all(names.split() == sorted(names.split()) for names in fusion_engine._WHERE.values())
+    assert all(names.split() == sorted(names.split()) for names in GROUPS.values())
 
 
 def test_another_name_is_an_attribute_error() -> None:

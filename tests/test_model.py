@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -292,7 +293,7 @@ def test_recipes_take_any_modalities(
     model = engine.recipe(recipe, {name: light(name) for name in names}, **options).fit(digits)
     assert all(np.isfinite(v) for h in model.progress.history for v in h.values() if not isinstance(v, str))
     made = [] if recipe == "classifier" else [n for n in names if n not in options.get("given", [])]
-    given = {"label": model.modalities["label"].classes[:2]} if "given" in options else None
+    given = {"label": cast(Any, model.modalities["label"]).classes[:2]} if "given" in options else None
     found = model.generate(2, given=given)
     assert list(found) == made
     assert all(np.shape(found[n][0]) == (8, 8) for n in ("image", "mirror") if n in found)
@@ -304,12 +305,28 @@ def test_recipes_take_any_modalities(
 def test_a_recipe_without_any_modality_left_is_refused(engine: Engine) -> None:
     with pytest.raises(FusionError, match="at least"):
         engine.recipe("vae", {})
+    with pytest.raises(PluginError, match=r"no modality 'imag': did you mean 'image'\?\n  where: modality 'image'"):
+        engine.recipe("vae", {"image": "modality/imag"})
+    with pytest.raises(ConfigError, match="expected: use, with, encoder, decoder"):
+        engine.recipe("vae", {"image": {"use": "modality/image", "wiht": {}}})
+    with pytest.raises(ConfigError, match="a mapping from name to component"):
+        engine.recipe("vae", cast(Any, ["image"]))
     with pytest.raises(ConfigError, match="nothing to generate"):
         engine.recipe("gan", {"image": "modality/image"}, given=["image"])
     with pytest.raises(ConfigError, match=r"there is no modality 'imag'\n.*'given'\n.*did you mean 'image'"):
         engine.recipe("gan", {"image": "modality/image"}, given=["imag"])
     with pytest.raises(ConfigError, match=r"(?s)unknown key 'latnt'.*recipe 'vae'"):
         engine.recipe("vae", {"image": "modality/image"}, latnt=3)
+
+
+def test_any_word_may_name_a_node(toys: Engine, tmp_path: Path) -> None:
+    renamed = {"enc_x": "forward", "enc_y": "type", "dec_x": "values", "kl": "train", "x": "keys", "y": "items"}
+    text = yaml.safe_dump({k: v for k, v in VAE.items() if k != "train"})
+    for old, new in renamed.items():
+        text = re.sub(rf"(?<![/\w]){old}\b", new, text)
+    model = toys.build(yaml.safe_load(text)).fit({"keys": X, "items": Y})
+    assert {"forward", "type", "values"} <= set(model.graph.wiring.nodes)
+    assert toys.load(model.save(tmp_path / "model")).generate(2) == model.generate(2)
 
 
 def test_a_modality_is_dropped_by_its_lines_in_the_config(toys: Engine) -> None:
@@ -465,8 +482,8 @@ def test_what_is_no_model_is_refused(toys: Engine, trained: FusionModel, tmp_pat
     (folder / "config.yaml").unlink()
     with pytest.raises(FusionError, match=r"config\.yaml cannot be read"):
         toys.load(folder)
-    for content in ("{", "[]", ""):
-        (folder / "plugins.json").write_text(content)
+    for text in ("{", "[]", ""):
+        (folder / "plugins.json").write_text(text)
         with pytest.raises(FusionError, match=r"plugins\.json"):
             toys.load(folder)
 
@@ -525,7 +542,7 @@ def test_hooks_are_called_at_their_moments(toys: Engine, tmp_path: Path) -> None
     path = tmp_path / "hooked.py"
     path.write_text(HOOKS)
     engine = Engine(plugins=[TOYS, path])
-    calls: list[str] = engine.plugins.manager.get_plugin("hooked").CALLS
+    calls: list[str] = cast(Any, engine.plugins.manager.get_plugin("hooked")).CALLS
     model = engine.build(VAE)
     assert calls == ["modify_config", "graph_built 6 5"]
     assert model.config.nodes["post"].with_["latent"] == 5

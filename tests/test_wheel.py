@@ -70,7 +70,7 @@ def test_an_installed_wheel_works_without_the_repository(wheel: Path, tmp_path: 
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     subprocess.run([*pip, "--target", site, wheel], check=True)
     environment = {**os.environ, "PYTHONPATH": str(site), "FUSION_ENGINE_STRICT": "0"}
-    command = [sys.executable, "-W", "error", "-c", ASK, site]
+    command = [sys.executable, "-W", "error", "-c", ASK, str(site)]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)

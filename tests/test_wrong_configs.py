@@ -379,7 +379,7 @@ TRICKY = [
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    values = [*TRICKY, 1e-5, 1e300, 3.0, 0, -7, True, None, {"no": "on"}, []]
+    values: list[Any] = [*TRICKY, 1e-5, 1e300, 3.0, 0, -7, True, None, {"no": "on"}, []]
     config = read_config(changed(changed(GOOD, "nodes.post.with", {"values": values}), "train.clip", 1e-7))
     path = tmp_path / "config.yaml"
     write_config(config, path)
