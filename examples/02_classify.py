@@ -19,7 +19,7 @@ parts = {"image": "modality/image", "strokes": "modality/strokes"}
 def accuracy(names: list[str]) -> float:
     """Train on some modalities and test on them."""
     chosen = {name: parts[name] for name in names}
-    model = engine.recipe("classifier", {**chosen, "label": "modality/category"}, fusion="concat", epochs=60)
+    model = engine.recipe("classifier", {**chosen, "label": "modality/category"})
     predicted = model.fit(data.train).predict(data.test)
     return sum(p == row["label"] for p, row in zip(predicted, data.test, strict=True)) / len(predicted)
 

@@ -9,8 +9,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subprocesses inherit it
 
 ROOT = Path(__file__).parents[1]
-STRANGERS = {"__init__", "discovery", "entry", "plugins", "registry"}
-"""Modules that take whatever a plugin's author wrote, of any type, and answer in words: no type checker goes first."""
+STRANGERS = {"config", "discovery", "engine", "entry", "plugins", "registry"}
+"""Modules that take whatever people and plugins write, of any type, and answer in words: no type checker goes first."""
 FIRST_PARTY = [path.name for path in sorted((ROOT / "plugins").glob("fusion_engine_*"))]
 OURS = [f"fusion_engine.{path.stem}" for path in sorted((ROOT / "fusion_engine").glob("[!_]*"))]
 

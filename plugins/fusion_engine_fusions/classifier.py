@@ -14,9 +14,9 @@ def classifier(
     modalities: Mapping[str, Mapping[str, Any]],
     *,
     target: str = "label",
-    fusion: str = "self_attention",
+    fusion: str = "concat",
     width: Positive = 128,
-    epochs: Positive = 40,
+    epochs: Positive = 60,
     lr: Annotated[float, Field(gt=0)] = 1e-3,
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1,
 ) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def classifier(
     Args:
         modalities: the inputs, and the label.
         target: which one is the label.
-        fusion: its name, such as self_attention or concat.
+        fusion: its name, such as concat or self_attention.
         width: of the fused features.
         epochs: of the only stage.
         lr: learning rate, falling by cosine.
@@ -51,8 +51,9 @@ def classifier(
         },
         "stages": [{"name": "train", "epochs": epochs, "losses": ["cross_entropy"]}],
         "train": {
-            "optimizer": {"generator": {"lr": lr, "weight_decay": 1e-4}},
+            "batch_size": 64,
+            "optimizer": {"generator": {"lr": lr, "weight_decay": 0.1}},
             "schedule": "cosine",
-            "ema_half_life": 2000,
+            "ema_half_life": 5000,
         },
     }
