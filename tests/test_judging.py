@@ -56,7 +56,7 @@ def test_with_pairs_shuffled_conditional_coherence_is_chance(trained):
 
 
 def test_judges_are_frozen_and_named_by_their_weights(engine, trained):
-    model, train, judges = trained
+    model, _, judges = trained
     judge = judges["a"]
     assert not any(p.requires_grad for p in judge.model.graph.parameters())
     before = judge.digest
