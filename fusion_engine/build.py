@@ -11,12 +11,13 @@ from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, P
 from fusion_engine.config import NodeConfig, Part, RunConfig
 from fusion_engine.errors import BuildError, ConfigError, FusionError, nearest
 from fusion_engine.graph import Graph
+from fusion_engine.losses import Loss
 from fusion_engine.noise import Noise
 from fusion_engine.plugins import Registry
 from fusion_engine.probe import probe
 from fusion_engine.signature import construct_kwargs, validate_config
 from fusion_engine.values import Widths
-from fusion_engine.wiring import Node, wire
+from fusion_engine.wiring import Node, match, wire
 
 log = logging.getLogger("fusion_engine")
 
@@ -98,8 +99,27 @@ def build(config: RunConfig, registry: Registry) -> Graph:
             graph.add_loss(
                 name, _construct(f"loss {name!r}", registry.resolve(part.use, "loss").load(), part.with_, graph)
             )
+    _check_stages(config, graph)
     probe(graph)
     return graph
+
+
+def _check_stages(config: RunConfig, graph: Graph) -> None:
+    """Refuse a stage in which no active loss has a player whose nodes learn."""
+    for stage in config.stages:
+        learn = match(stage.learn, graph.wiring.nodes, f"stage {stage.name!r}, 'learn'")
+        players = {player for name in stage.losses for player in cast(Loss, graph.loss(name)).players}
+        owned = {player: list(graph.parameters_of(learn & graph.owners(player))) for player in players}
+        if not any(owned.values()):
+            raise ConfigError(
+                "the stage has nothing to learn",
+                where=f"stage {stage.name!r}",
+                expected=" or ".join(
+                    f"nodes of the {p}: {', '.join(sorted(graph.owners(p)))}" for p in sorted(players)
+                ),
+                actual=f"learn: {stage.learn}",
+                fix="widen 'learn', or name a loss of a player whose nodes learn",
+            )
 
 
 def _node(graph: Graph, node: Node, registry: Registry, values: Mapping[str, Any]) -> nn.Module:

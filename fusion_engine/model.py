@@ -195,6 +195,8 @@ class FusionModel:
         sample: bool = False,
     ) -> dict[str, Signal]:
         """Like ``generate``, but return signals."""
+        if n < 1:
+            raise DataError("nothing to generate", expected="n of at least 1", actual=str(n))
         self.check_names(given or {}, n)
         rows = [{name: column[i] for name, column in (given or {}).items()} for i in range(n)]
         found: dict[str, list[Signal]] = {}

@@ -68,6 +68,8 @@ def probe(graph: Graph) -> None:
                 where = f"node {name!r} ({graph.wiring.nodes[name].use})"
                 value = _attempt(where, lambda name=name: run[name])
                 _check(graph, name, value, batch, where)
+                if graph.wiring.kind(name) == "decoder":
+                    _check_weights(run.weights(name), where)
         for name in graph.loss_names:
             _probe_loss(graph, name, batch)
         for score in graph.wiring.scores:
@@ -164,6 +166,18 @@ def _check(graph: Graph, name: str, value: Any, batch: Batch, where: str) -> Non
         _finite(value, "its output", where)
     else:
         _check_likelihood(cast(Decoder, module), value, where)
+
+
+def _check_weights(weights: Tensor, where: str) -> None:
+    total = weights.flatten(0, -2).sum(0) if weights.ndim > 1 else weights
+    if not torch.allclose(total, torch.ones_like(total), atol=1e-4):
+        raise BuildError(
+            "two mixtures are wired into one decoder",
+            where=f"{where}, port 'z'",
+            expected="at most one posterior with a sample axis",
+            actual="the weights of their components do not sum to one",
+            fix="make one of them posterior/gaussian or posterior/poe",
+        )
 
 
 def _check_likelihood(decoder: Decoder, value: Any, where: str) -> None:

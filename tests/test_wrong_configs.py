@@ -422,3 +422,34 @@ def test_data_that_does_not_fit(engine: Engine, data: Any, fragments: list[str])
 
 def test_a_table_says_what_it_takes() -> None:
     assert isinstance(refusal(lambda: Table(iter([{"a": 1}])), "this is no table", "make a list of it"), DataError)
+
+
+def test_a_stage_that_teaches_nothing_is_refused_at_build() -> None:
+    config = copy.deepcopy(GOOD)
+    config["stages"] = [{"name": "first", "steps": 1, "losses": ["rec"], "learn": ["disc*"]}]
+    with pytest.raises(ConfigError, match="nothing to learn") as error:
+        Engine(plugins=[TRAPS]).build(config)
+    assert error.value.where == "stage 'first'"
+    assert "nodes of the generator" in str(error.value.expected)
+
+
+def test_reconstruction_from_noise_alone_is_refused() -> None:
+    config = copy.deepcopy(GOOD)
+    config["nodes"]["noise"] = {"use": "prior/normal", "with": {"latent": 4}}
+    config["nodes"]["dec_image"]["in"] = {"z": "noise"}
+    with pytest.raises(FusionError, match="noise alone"):
+        Engine(plugins=[TRAPS]).build(config)
+
+
+def test_two_mixtures_in_one_decoder_are_refused() -> None:
+    config = copy.deepcopy(GOOD)
+    config["nodes"]["post"]["use"] = "posterior/mopoe"
+    config["nodes"]["other"] = {**copy.deepcopy(config["nodes"]["post"]), "with": {"latent": 2}}
+    config["nodes"]["dec_image"]["in"] = {"z": ["post", "other"]}
+    with pytest.raises(FusionError, match="two mixtures"):
+        Engine(plugins=[TRAPS]).build(config)
+
+
+def test_nothing_is_generated_is_refused() -> None:
+    with pytest.raises(DataError, match="nothing to generate"):
+        Engine(plugins=[TRAPS]).build(GOOD).generate(0)

@@ -18,6 +18,8 @@ def is_missing(raw: Any) -> bool:
     """Whether a cell is a gap: None, a NaN number, or a data frame's NA."""
     if raw is None or type(raw).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(raw, torch.Tensor):
+        return raw.ndim == 0 and bool(raw.isnan())
     return isinstance(raw, Real) and math.isnan(raw)  # NumPy's numbers of any precision are Real
 
 

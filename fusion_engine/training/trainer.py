@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ from fusion_engine.training.checkpoint import read_checkpoint, write_checkpoint
 from fusion_engine.training.ema import Average
 from fusion_engine.training.turns import Turn, take_turn
 from fusion_engine.wiring import match
+
+log = logging.getLogger("fusion_engine")
 
 
 @dataclass
@@ -269,6 +272,9 @@ class Trainer:
 
     def _restore(self) -> Mapping[str, Any] | None:
         if self.checkpoint is None or not self.checkpoint.exists():
+            log.warning(
+                "there is no checkpoint at %s to resume from: training starts at the beginning", self.checkpoint
+            )
             return None
         state = read_checkpoint(self.checkpoint)
         if state["run"] != fingerprint(self.config):

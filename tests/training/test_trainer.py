@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from scenario import GAN, PLUGIN, VAE, Recorder, build, config, table
 from torch import Tensor
 
-from fusion_engine import Engine, FusionModel, TrainingError
+from fusion_engine import ConfigError, Engine, FusionModel, TrainingError
 from fusion_engine.training import Callback, Trainer, turns
 from fusion_engine.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -108,7 +108,7 @@ def test_a_frozen_node_uses_its_running_statistics() -> None:
 
 
 def test_a_stage_that_has_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(TrainingError, match="stage 'only'"):
+    with pytest.raises(ConfigError, match="stage 'only'"):
         fit(config([stage(losses=VAE, steps=2, learn=["disc_*"])]))
 
 

@@ -45,6 +45,12 @@ class Reconstruction(Loss):
         factors = {name: max(sizes.values()) / size if balance else 1.0 for name, size in sizes.items()}
         self.scales = {n: f * (weights or {}).get(str(graph.wiring.nodes[n].out), 1.0) for n, f in factors.items()}
         for name in self.decoders:
+            if graph.wiring.ancestors(name).isdisjoint(graph.modalities):
+                raise BuildError(
+                    f"the generator {name!r} starts from noise alone, so it reconstructs nothing",
+                    actual=f"above it: {', '.join(sorted(graph.wiring.ancestors(name)))}",
+                    fix="use an adversarial loss, or leave it out with 'nodes'",
+                )
             if not decoder_of(graph, name).density:
                 raise BuildError(
                     f"the generator {name!r} has no density, so nothing can be reconstructed with it",
