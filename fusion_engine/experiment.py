@@ -40,7 +40,7 @@ def run_experiment(
         f"[bold]{model.config.name}[/]: {len(data.train)} rows, {len(model.graph.wiring.nodes)} nodes", highlight=False
     )
     if model.config.evaluation is not None:
-        check_label(data.train, model.config.evaluation)
+        check_label(model, data.train, data.test, model.config.evaluation)
     folder.mkdir(parents=True, exist_ok=True)  # what cannot be written to fails before training, not after
     started = time.monotonic()
     model.fit(data.train, directory=folder, resume=resume, callbacks=[ProgressBars(show)])
@@ -48,7 +48,10 @@ def run_experiment(
     model.save(folder / "model")
     write_csv(model.progress.history, folder / "history.csv")
     if model.config.evaluation is not None:
-        _judge(engine, model, data.train, data.test, folder, show)
+        try:
+            _judge(engine, model, data.train, data.test, folder, show)
+        except KeyboardInterrupt:
+            show.print("[yellow]judging interrupted[/]: the model is kept, without figures")
     show.print(f"[bold]model[/]: {folder / 'model'}", highlight=False)
     return model
 

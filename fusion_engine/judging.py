@@ -27,6 +27,8 @@ from fusion_engine.evaluation import (
 from fusion_engine.model import TRAINING, FusionModel
 from fusion_engine.values import Batch, Features, Signal
 
+TARGET = "judged_label"
+"""What a judge calls the label: a name that no modality is likely to have."""
 DRAWS = 5
 """Sets of samples that a distance is averaged over."""
 
@@ -67,7 +69,7 @@ class Judge:
     @property
     def classes(self) -> Sequence[Any]:
         """Raw labels by index."""
-        return cast(CategoryModality, self.model.modalities["label"]).classes
+        return cast(CategoryModality, self.model.modalities[TARGET]).classes
 
     @property
     def digest(self) -> str:
@@ -81,50 +83,80 @@ class Judge:
         """Return the class index of each row, and its features."""
         from fusion_engine.run import Run
 
-        labels = self.model.modalities["label"].example(len(signal))
-        run = Run(self.model.graph, Batch.of({self.modality: signal, "label": labels}), sample=False)
-        return cast(Tensor, run["classify"]).argmax(-1), cast(Features, run["fused"]).pooled
+        labels = self.model.modalities[TARGET].example(len(signal))
+        batch = Batch.of({self.modality: signal, TARGET: labels}).to(self.model.device)
+        run = Run(self.model.graph, batch, sample=False)
+        return cast(Tensor, run["classify"]).argmax(-1).cpu(), cast(Features, run["fused"]).pooled.cpu()
+
+    def indices(self, labels: Sequence[Any]) -> Int[Tensor, " b"]:
+        """Turn raw labels into class indices."""
+        index = {label: i for i, label in enumerate(self.classes)}
+        return torch.tensor([index[label] for label in labels])
 
 
-def check_label(rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig) -> None:
-    """Check that there is something to judge by, best before hours of training.
+def check_label(
+    model: FusionModel,
+    train: Sequence[Mapping[str, Any]],
+    test: Sequence[Mapping[str, Any]],
+    settings: EvaluationConfig,
+) -> None:
+    """Check that there is something to judge, and to judge by, before hours of training.
 
     Raises:
-        DataError: the rows do not have the label.
+        DataError: no row has the label, the test split has a class that the training split lacks, or a modality that is
+            to be judged never stands beside a label.
     """
-    if all(row.get(settings.label) is None for row in rows):
+    label = settings.label
+    known, asked = ({row[label] for row in _whole(rows, [label])} for rows in (train, test))
+    where = "config, 'evaluation'"
+    if not known:
+        columns = ", ".join(Table(train).names)
+        fix = "add the label to the data set's modalities"
+        raise DataError(f"the data has no column {label!r} to judge by", where=where, actual=columns, fix=fix)
+    if asked - known:
+        unseen = ", ".join(map(str, asked - known))
         raise DataError(
-            f"the data has no column {settings.label!r} to judge by",
-            where="config, 'evaluation'",
-            actual=", ".join(Table(rows).names),
-            fix="add the label to the data set's modalities",
+            "the test split has classes that no judge has learned",
+            where=where,
+            actual=unseen,
+            fix="split the data anew",
         )
+    for name in _judged(model, settings):
+        for split, rows in (("training", train), ("test", test)):
+            if not _whole(rows, [name, label]):
+                raise DataError(f"no row of the {split} split has both {name!r} and {label!r}", where=where)
+
+
+def _whole(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Keep the rows that have every one of the names."""
+    return [row for row in Table(rows) if all(row.get(name) is not None for name in names)] if len(rows) else []
+
+
+def _judged(model: FusionModel, settings: EvaluationConfig) -> list[str]:
+    """What is judged: every modality that the model decodes, but not the label itself."""
+    return [m for m in model.modalities if model.graph.wiring.decoder_of(m) and m != settings.label]
 
 
 def train_judges(
     engine: Engine, model: FusionModel, rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig
 ) -> dict[str, Judge]:
-    """Train one judge for every modality that the model decodes.
+    """Train one judge for every modality that the model decodes, the label itself left out.
 
     Raises:
-        DataError: the rows do not have the label.
+        KeyboardInterrupt: a judge was interrupted; half a judge judges nothing.
     """
-    check_label(rows, settings)
     judges = {}
-    for name in _decoded(model):
+    for name in _judged(model, settings):
         part = model.config.modalities[name]
-        chosen: dict[str, Any] = {name: {"use": part.use, "with": part.with_}, "label": "modality/tabular.category"}
-        judge = engine.recipe(
-            "classifier", modalities=chosen, fusion="concat", width=64, epochs=settings.epochs, name=f"judge of {name}"
-        )
-        columns = [{name: row.get(name), "label": row.get(settings.label)} for row in rows]
-        whole = [row for row in columns if all(raw is not None for raw in row.values())]
-        judges[name] = Judge(judge.fit(Table(whole)), name)
+        chosen: dict[str, Any] = {name: {"use": part.use, "with": part.with_}, TARGET: "modality/tabular.category"}
+        options: dict[str, Any] = {"fusion": "concat", "width": 64, "epochs": settings.epochs}
+        judge = engine.recipe("classifier", chosen, target=TARGET, name=f"judge of {name}", **options)
+        whole = _whole(rows, [name, settings.label])
+        judge.fit([{name: row[name], TARGET: row[settings.label]} for row in whole])
+        if judge.metrics["interrupted"]:
+            raise KeyboardInterrupt
+        judges[name] = Judge(judge, name)
     return judges
-
-
-def _decoded(model: FusionModel) -> list[str]:
-    return [m for m in model.modalities if model.graph.wiring.decoder_of(m)]
 
 
 @dataclass(frozen=True)
@@ -142,11 +174,11 @@ def judge_rows(
     """Let the judges look at real rows."""
     labels, predicted, features = {}, {}, {}
     for name, judge in judges.items():
-        chosen = [row for row in rows if row.get(name) is not None and row.get(label) is not None]
+        chosen = _whole(rows, [name, label])
         prepared = Prepared(chosen, {name: model.modalities[name]})
         signal = model.modalities[name].collate([cast(Signal, prepared[i][name]) for i in range(len(chosen))])
         predicted[name], features[name] = judge.judge(signal)
-        labels[name] = torch.tensor([list(judge.classes).index(row[label]) for row in chosen])
+        labels[name] = judge.indices([row[label] for row in chosen])
     return Judged(labels, predicted, features)
 
 
@@ -167,7 +199,9 @@ def figures(
         for m in judges
     ]
     found += list(_conditional(model, judges, test, settings.label, accuracy))
-    found += list(_joint(model, judges, real, settings, seed))
+    whole = _whole(test, [*judges, settings.label])
+    together = judge_rows(model, judges, whole, settings.label).predicted if whole else {}
+    found += list(_joint(model, judges, together, settings, seed))
     found += list(_fidelity(model, judges, real, known, seed))
     return found
 
@@ -184,12 +218,12 @@ def _conditional(
     accuracy: Mapping[str, float],
 ) -> Iterator[Figure]:
     for source in [m for m in model.modalities if m in judges]:
-        rows = [row for row in test if row.get(source) is not None]
+        rows = _whole(test, [source, label])
         truth = [row[label] for row in rows]
-        others = [m for m in judges if m != source]
+        others = [m for m in judges if m != source and model.reaches([source], m)]
         signals = model.translated_signals([{source: row[source]} for row in rows], others) if others else {}
         for target, signal in signals.items():
-            labels = torch.tensor([list(judges[target].classes).index(t) for t in truth])
+            labels = judges[target].indices(truth)
             share = _share(judges[target].judge(signal)[0], labels)
             interval = wilson(share, len(labels))
             yield Figure(
@@ -201,11 +235,15 @@ def _conditional(
 
 
 def _joint(
-    model: FusionModel, judges: Mapping[str, Judge], real: Judged, settings: EvaluationConfig, seed: int
+    model: FusionModel,
+    judges: Mapping[str, Judge],
+    together: Mapping[str, Int[Tensor, " b"]],
+    settings: EvaluationConfig,
+    seed: int,
 ) -> Iterator[Figure]:
     if len(judges) < 2:
         return
-    ceiling = joint_coherence(real.predicted) if len({len(p) for p in real.predicted.values()}) == 1 else float("nan")
+    ceiling = joint_coherence(together) if together else float("nan")
     for prior in (TRAINING, *model.graph.fitted_priors()):
         signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
         share = joint_coherence({m: judges[m].judge(signals[m])[0] for m in judges})

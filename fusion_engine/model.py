@@ -1,7 +1,8 @@
 """A fused model: fit it, generate, translate, reconstruct, impute, predict, save."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -136,22 +137,53 @@ class FusionModel:
             sample: draw z from the posteriors, else take the mean.
             seed: of those draws.
         """
-        prepared = rows if isinstance(rows, Prepared) else Prepared(Table(rows), self.modalities)
+        prepared = rows if isinstance(rows, Prepared) else Prepared(self._table(rows), self.modalities)
         self.graph.eval()
         for start in range(0, len(prepared), CHUNK):
             index = range(start, min(start + CHUNK, len(prepared)))
             batch = collate([prepared[i] for i in index], self.modalities).to(self.device)
             yield Run(self.graph, batch, noise=self._noise(batch, seed, start), sample=sample)
 
+    def _table(self, data: Any) -> Table:
+        """Read a table of which at least one column is a modality; other columns may stand beside, but no misspelt one.
+
+        Raises:
+            DataError: no column is a modality, or one is nearly the name of a modality that is missing.
+        """
+        table = data if isinstance(data, Table) else Table(data)
+        absent = [m for m in self.modalities if m not in table.names]
+        for column in table.names:
+            close = get_close_matches(column, absent, n=1, cutoff=0.75) if column not in self.modalities else []
+            if close:
+                raise DataError(f"the model has no modality {column!r}", fix=f"did you mean {close[0]!r}?")
+        if table.names and len(absent) == len(self.modalities):
+            columns = ", ".join(table.names)
+            raise DataError("no column is a modality of the model", expected=", ".join(absent), actual=columns)
+        return table
+
+    def reaches(self, given: Iterable[str], modality: str) -> bool:
+        """Whether a modality can be made from any of the given ones (from any at all where none is given)."""
+        decoder = self.graph.wiring.decoder_of(modality)
+        known = [m for m in given if m in self.modalities] or list(self.modalities)
+        return decoder is not None and not self.graph.wiring.ancestors(decoder).isdisjoint(known)
+
     def _noise(self, batch: Batch, seed: int, start: int) -> Noise:
         return Noise(0, batch.index, batch.total).at("use", seed, start)
 
     @torch.no_grad()
     def latents(
-        self, data: Any, posteriors: Sequence[str] = (), *, sample: bool = False, seed: int = 0
+        self, data: Any, posteriors: str | Sequence[str] = (), *, sample: bool = False, seed: int = 0
     ) -> Float[Tensor, "b z"]:
-        """Infer z of each row from what it has; several posteriors are concatenated."""
-        names = posteriors or self.graph.wiring.of_kind("posterior")
+        """Infer z of each row from what it has; several posteriors are concatenated.
+
+        Raises:
+            FusionError: the model has no such posterior.
+        """
+        known = self.graph.wiring.of_kind("posterior")
+        names = ((posteriors,) if isinstance(posteriors, str) else tuple(posteriors)) or known
+        for name in names or ("",):
+            if name not in known:
+                raise FusionError(f"the model has no posterior {name!r}", fix=nearest(name, known))
         found = []
         for run in self.runs(data, sample=sample, seed=seed):
             ones = [cast(Posterior, run[n]).one(run.noise("component", n) if sample else None) for n in names]
@@ -198,6 +230,7 @@ class FusionModel:
         if n < 1:
             raise DataError("nothing to generate", expected="n of at least 1", actual=str(n))
         self.check_names(given or {}, n)
+        self._check_conditions(given or {})
         rows = [{name: column[i] for name, column in (given or {}).items()} for i in range(n)]
         found: dict[str, list[Signal]] = {}
         for run in self.runs(Prepared(rows, self.modalities) if given else self._empty(n), seed=seed):
@@ -243,17 +276,34 @@ class FusionModel:
             if n is not None and len(column) != n:
                 raise DataError(f"{name!r} has another number of samples", expected=str(n), actual=str(len(column)))
 
+    def _check_conditions(self, given: Mapping[str, Any]) -> None:
+        """Check that there is a decoder, and that what is given conditions one: posteriors give way to their priors."""
+        wiring = self.graph.wiring
+        made = {m: d for m in self.modalities if (d := wiring.decoder_of(m)) is not None and m not in given}
+        if not made:
+            raise FusionError("the model has no decoder for what is not given", fix="use predict for what a head says")
+        for name in given:
+            if not any(name in wiring.conditions(d) for d in made.values()):
+                raise FusionError(
+                    f"{name!r} conditions nothing that is generated",
+                    fix="use translate: it infers the latents from what is given",
+                )
+
     @torch.no_grad()
     def translated_signals(
         self, data: Any, to: Sequence[str], *, sample: bool = False, seed: int = 0
     ) -> dict[str, Signal]:
         """Like ``translate``, but return signals."""
+        table = self._table(data)
         found: dict[str, list[Signal]] = {name: [] for name in to}
         for name in to:
             if name not in self.modalities:
                 raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
             self._decoder(name)
-        for run in self.runs(data, sample=sample, seed=seed):
+            if not self.reaches(table.names, name):
+                given = ", ".join(n for n in table.names if n in self.modalities)
+                raise FusionError(f"nothing of {given} reaches the decoder of {name!r}", fix="use generate: it draws")
+        for run in self.runs(table, sample=sample, seed=seed):
             one = self._ones(run, sample)
             for name in to:
                 found[name].append(_decoded(one, self._decoder(name), sample))
@@ -276,40 +326,56 @@ class FusionModel:
         ones = {p: cast(Posterior, run[p]).one(run.noise("component", p) if sample else None) for p in posteriors}
         return run.replay(ones)
 
-    def translate(
-        self, given: Mapping[str, Sequence[Any]], to: str | Sequence[str], *, sample: bool = False, seed: int = 0
-    ) -> Any:
+    def translate(self, given: Any, to: str | Sequence[str], *, sample: bool = False, seed: int = 0) -> Any:
         """Translate any modalities into any others.
 
         Args:
-            given: raw samples by modality, all of one length; None where a row lacks one.
+            given: a table, such as raw samples by modality, all of one length; None where a row lacks one.
             to: one modality, whose samples are returned as a list, or several, returned by name.
             sample: draw z and the samples instead of taking means.
             seed: of those draws.
         """
-        self.check_names(given)
+        table = Table(given)
+        self.check_names(dict.fromkeys(table.names))
         names = [to] if isinstance(to, str) else list(to)
-        signals = self.translated_signals(dict(given), names, sample=sample, seed=seed)
+        signals = self.translated_signals(table, names, sample=sample, seed=seed)
         raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
         return raw[to] if isinstance(to, str) else raw
 
     def reconstruct(self, data: Any) -> dict[str, list[Any]]:
-        """Encode each row from what it has and decode every modality again."""
-        names = [m for m in self.modalities if self.graph.wiring.decoder_of(m)]
-        signals = self.translated_signals(data, names)
+        """Encode each row from what it has and decode every modality that this reaches.
+
+        Raises:
+            FusionError: it reaches none.
+        """
+        table = self._table(data)
+        names = [m for m in self.modalities if self.reaches(table.names, m)]
+        if not names:
+            raise FusionError("no decoder starts from the data, so nothing is reconstructed", fix="use generate")
+        signals = self.translated_signals(table, names)
         return {m: self.modalities[m].restore(s) for m, s in signals.items()}
 
     def impute(self, data: Any) -> list[dict[str, Any]]:
-        """Fill each row's own gaps from what that row has; what is there stays as it is."""
-        table = Table(data)
+        """Fill each row's own gaps from what that row has; what is there stays as it is.
+
+        A modality without a decoder is filled by the head that predicts it; one that has neither stays a gap.
+
+        Raises:
+            FusionError: there are gaps, and the model can fill none of them from the rows.
+        """
+        table = self._table(data)
         gaps = [{m for m in self.modalities if table[i].get(m) is None} for i in range(len(table))]
-        names = [m for m in self.modalities if any(m in g for g in gaps) and self.graph.wiring.decoder_of(m)]
-        filled = (
-            {m: self.modalities[m].restore(s) for m, s in self.translated_signals(table, names).items()}
-            if names
-            else {}
-        )
-        return [{**table[i], **{m: filled[m][i] for m in names if m in gaps[i]}} for i in range(len(table))]
+        names = [m for m in self.modalities if any(m in g for g in gaps)]
+        decoded = [m for m in names if self.reaches(table.names, m)]
+        heads = {self.graph.wiring.nodes[h].out: h for h in self.graph.wiring.of_kind("head")}
+        filled = {m: self.predict(table, heads[m]) for m in names if m in heads and m not in decoded}
+        signals = self.translated_signals(table, decoded) if decoded else {}
+        filled |= {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        if names and not filled:
+            raise FusionError(
+                f"no decoder or head makes {', '.join(names)} from the rows", fix="use generate: it draws"
+            )
+        return [{**table[i], **{m: filled[m][i] for m in filled if m in gaps[i]}} for i in range(len(table))]
 
     @torch.no_grad()
     def predict_proba(self, data: Any, head: str | None = None) -> Float[Tensor, "b o"]:

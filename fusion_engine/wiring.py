@@ -140,6 +140,16 @@ class Wiring:
         """Everything above a node, modalities included."""
         return self._ancestors[name]
 
+    def conditions(self, name: str) -> frozenset[str]:
+        """Everything above a node up to the nearest posteriors: what still counts when those are replaced."""
+        found, todo = set[str](), list(self.nodes[name].sources)
+        while todo:
+            source = todo.pop()
+            if self.kind(source) != "posterior" and source not in found:
+                found.add(source)
+                todo.extend(self.nodes[source].sources if source in self.nodes else ())
+        return frozenset(found)
+
     def descendants(self, names: Iterable[str]) -> frozenset[str]:
         """Everything below any of the names, themselves left out."""
         wanted = set(names)
@@ -198,6 +208,14 @@ class Wiring:
             generator = generator | (frozenset(self.nodes) - discriminator)
         if self.given and "generator" in self.given:
             generator = match(self.given["generator"], self.nodes, "players.generator")
+            nobody = [n for n in self.nodes if n not in generator | discriminator and self.kind(n) != "prior"]
+            if nobody:
+                raise ConfigError(
+                    "nodes belong to no player, so they would never learn",
+                    where="players",
+                    actual=", ".join(nobody),
+                    fix="name them under one player; a stage's 'learn' freezes nodes for a while",
+                )
         return {"discriminator": frozenset(discriminator), "generator": frozenset(generator)}
 
     @cached_property

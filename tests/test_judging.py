@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fusion_engine import Engine
+from fusion_engine import DataError, Engine, FusionModel
 from fusion_engine.config import EvaluationConfig
-from fusion_engine.judging import figures, judge_rows, train_judges
+from fusion_engine.judging import check_label, figures, judge_rows, train_judges
 
 SETTINGS = EvaluationConfig(label="kind", samples=100, epochs=12)
 
@@ -66,3 +66,38 @@ def test_judges_are_frozen_and_named_by_their_weights(engine, trained):
     with torch.no_grad():
         next(judge.model.graph.parameters()).add_(1.0)
     assert judge.digest != before
+
+
+def test_what_cannot_be_judged_is_refused_before_training(trained):
+    model, train, _ = trained
+    test = rows(10, 5)
+    check_label(model, train, [{**test[0], "kind": None}, *test[1:]], SETTINGS)
+    for broken, message in (
+        ([{**row, "kind": None} for row in train], "no column 'kind'"),
+        ([row for row in train if row["kind"] == 0], "no judge has learned"),
+        ([{**row, "a": None} for row in train], "no row of the training split has both 'a' and 'kind'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            check_label(model, broken, test, SETTINGS)
+
+
+def test_gaps_in_the_test_split_are_left_out(trained):
+    model, train, judges = trained
+    whole = rows(60, 6)
+    gaps = [{**whole[0], "kind": None}, {**whole[1], "kind": float("nan")}, {**whole[2], "a": None}]
+    found = {f.name: f.value for f in figures(model, judges, train, [*gaps, *whole[3:]], SETTINGS)}
+    expected = {f.name: f.value for f in figures(model, judges, train, whole[3:], SETTINGS)}
+    name = "conditional coherence: a -> b"
+    assert found[name] == expected[name]
+
+
+def test_half_a_judge_judges_nothing(engine, trained, monkeypatch):
+    model, train, _ = trained
+
+    def interrupted(self, data, **options):
+        self.metrics["interrupted"] = True
+        return self
+
+    monkeypatch.setattr(FusionModel, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_judges(engine, model, train, SETTINGS)

@@ -23,6 +23,19 @@ def is_missing(raw: Any) -> bool:
     return isinstance(raw, Real) and math.isnan(raw)  # NumPy's numbers of any precision are Real
 
 
+def _check_column(name: str, column: Any) -> None:
+    """Refuse what is no column of cells: a number, a generator, one text, two columns of one name."""
+    kind = type(column).__name__
+    if kind == "DataFrame":
+        raise DataError(f"two columns are called {name!r}", fix="rename one")
+    if isinstance(column, str | bytes) or not all(
+        callable(getattr(type(column), m, None)) for m in ("__len__", "__getitem__")
+    ):
+        raise DataError(
+            f"the column {name!r} is no list of cells", expected="one cell a row", actual=kind, fix="make a list of it"
+        )
+
+
 class Table(Sequence[Mapping[str, Any]]):
     """Rows {modality: raw sample or None}.
 
@@ -38,6 +51,8 @@ class Table(Sequence[Mapping[str, Any]]):
         self._columns: dict[str, Any] | None = None
         if isinstance(data, Mapping) or type(data).__name__ == "DataFrame":
             self._columns = {str(name): data[name] for name in (data if isinstance(data, Mapping) else data.columns)}
+            for name, column in self._columns.items():
+                _check_column(name, column)
             lengths = {name: len(column) for name, column in self._columns.items()}
             if len(set(lengths.values())) > 1:
                 raise DataError(

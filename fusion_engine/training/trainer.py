@@ -82,6 +82,7 @@ class Trainer:
         graph.to(self.fabric.device)
         self.average = Average(graph, train.ema_half_life) if train.ema_half_life else None
         self.turns: list[Turn] = []
+        self.taught: set[Player] = set()
         for stage in config.stages:
             self._turns(stage)
 
@@ -159,7 +160,7 @@ class Trainer:
         return self.progress
 
     def _stage(self, stage: StageConfig, restored: Mapping[str, Any] | None) -> None:
-        self.turns = self._turns(stage)
+        self.turns, self.taught = self._turns(stage), set()
         self._modes(stage)
         if restored is not None:
             for turn in self.turns:
@@ -188,11 +189,23 @@ class Trainer:
                 self.save()
         means = {name: value / (last - epoch * len(self.batches)) for name, value in progress.sums.items()}
         progress.sums = {}
+        self._check_taught(stage)
         progress.history.append({"stage": stage.name, "epoch": epoch, "step": progress.step, **means})
         self._call("on_epoch_end", means)
         progress.converged = self._converged(stage, means)
         if due:
             self.save()
+
+    def _check_taught(self, stage: StageConfig) -> None:
+        """Refuse to go on with a player that a whole epoch has taught nothing."""
+        for turn in self.turns:
+            if turn.player not in self.taught:
+                raise TrainingError(
+                    f"the {turn.player} learns nothing: no gradient of its losses reaches a node that learns",
+                    where=f"stage {stage.name!r}",
+                    actual=f"losses {', '.join(turn.losses)}; learn {stage.learn}",
+                    fix="widen 'learn', or choose losses that reach those nodes (see the routing tables in the guide)",
+                )
 
     def step(self, batches: list[Any]) -> dict[str, float]:
         """Give every player its turns on one step's micro-batches."""
@@ -218,6 +231,8 @@ class Trainer:
                     autocast=self.fabric.autocast,
                 )
                 metrics |= {f"{turn.player}/{name}": value for name, value in means.items()}
+            if any(p.grad is not None for p in turn.parameters):
+                self.taught.add(turn.player)
         if self.average is not None and any(turn.player == "generator" for turn in self.turns):
             self.average.update(self.batches.size, (self.progress.step + 1) * self.batches.size)
         return metrics
