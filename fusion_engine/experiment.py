@@ -10,7 +10,8 @@ from rich.console import Console
 from fusion_engine.config import read_config
 from fusion_engine.engine import Engine
 from fusion_engine.judging import check_label, figures, train_judges
-from fusion_engine.model import FusionModel
+from fusion_engine.model import Context, FusionModel
+from fusion_engine.report.markdown import write_report
 from fusion_engine.report.overview import overview
 from fusion_engine.report.progress import ProgressBars
 from fusion_engine.report.samples import write_signals
@@ -26,7 +27,7 @@ def run_experiment(
     """Build, train and save the model of a config; judge it and draw its samples where the config says how.
 
     The folder gets ``model/`` (the artefact), ``checkpoint.pt``, ``history.csv`` and, with an ``evaluation`` section,
-    ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
+    ``report.md``, ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
 
     Raises:
         FusionError: the config or the data is wrong.
@@ -75,5 +76,8 @@ def _judge(
     model.save(folder / "model")
     write_csv(found, folder / "figures.csv")
     write_json(found, folder / "figures.json")
+    context = Context(model.plugins, model.config)
+    extra = model.plugins.call("report_sections", run_directory=folder, context=context)
+    write_report(folder, model.config.name, found, [section for sections in extra for section in sections], picture)
     show.print(figures_table(found))
     show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)

@@ -52,8 +52,8 @@ def stage_started(stage: Any, model: Any, context: Any) -> None:
 
 
 @hookspec
-def report_sections(run_directory: Any, context: Any) -> list[Any]:
-    """Return extra sections of the report."""
+def report_sections(run_directory: Any, context: Any) -> list[tuple[str, str]]:
+    """Return extra sections of a run's ``report.md``: titles and their Markdown."""
     return []
 
 

@@ -84,7 +84,8 @@ def model(folder: Path) -> FusionModel:
 
 def test_a_run_leaves_a_model_figures_and_pictures(folder: Path, model: FusionModel) -> None:
     names = {p.name for p in folder.iterdir()}
-    assert names == {"checkpoint.pt", "figures.csv", "figures.json", "history.csv", "model", "overview.png", "samples"}
+    tables = {"figures.csv", "figures.json", "history.csv", "report.md"}
+    assert names == {"checkpoint.pt", "model", "overview.png", "samples", *tables}
     history = (folder / "history.csv").read_text().splitlines()
     assert len(history) == 3
     assert history[0].startswith("stage,epoch,step,")

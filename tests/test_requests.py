@@ -10,8 +10,6 @@ from fusion_engine import ConfigError, DataError, Engine, FusionError, FusionMod
 
 SIZES = {"left": 3, "right": 2}
 VECTORS: dict[str, Any] = {m: {"use": "modality/toys.vector", "with": {"size": n}} for m, n in SIZES.items()}
-    m: {"use": "modality/toys.vector", "with": {"size": n}} for m, n in (("left", 3), ("right", 2))
-}
 LEFT, RIGHT = [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]], [[1.0, 2.0], [0.5, 0.5]]
 
 

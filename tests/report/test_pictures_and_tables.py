@@ -6,6 +6,7 @@ from PIL import Image
 
 from fusion_engine import Media
 from fusion_engine.report.drawing import as_mermaid, as_text
+from fusion_engine.report.markdown import write_report
 from fusion_engine.report.overview import GAP, MARGIN, TILE, draw
 from fusion_engine.report.progress import _short
 from fusion_engine.report.tables import write_csv
@@ -64,3 +65,21 @@ def test_csv_has_all_columns_that_occur(tmp_path):
 def test_a_loss_of_both_players_is_told_apart():
     shown = _short({"discriminator/game": 0.5, "generator/kl": 12.345, "generator/game": 2.0})
     assert shown == "D game 0.5  kl 12.3  G game 2"
+
+
+def test_a_report_has_figures_picture_and_what_plugins_add(tmp_path):
+    figure = {"name": "coverage", "value": 0.51234, "real": 0.9, "note": "n"}
+    path = write_report(tmp_path, "run", [figure], [("Mine", "text\n")], tmp_path / "overview.png")
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "# run",
+        "",
+        "![real, reconstructed, translated and generated samples](overview.png)",
+        "",
+        "| figure, test split | model | real data | note |",
+        "| --- | --- | --- | --- |",
+        "| coverage | 0.512 | 0.900 | n |",
+        "",
+        "## Mine",
+        "",
+        "text",
+    ]
