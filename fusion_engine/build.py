@@ -9,7 +9,7 @@ from torch import nn
 
 from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, PosteriorNetwork, Prior, TakesFeatures
 from fusion_engine.config import NodeConfig, Part, RunConfig
-from fusion_engine.errors import BuildError, ConfigError, FusionError, nearest
+from fusion_engine.errors import BuildError, ConfigError, FusionError, author_line, nearest, one_line
 from fusion_engine.graph import Graph
 from fusion_engine.losses import Loss
 from fusion_engine.noise import Noise
@@ -75,9 +75,10 @@ def _construct(where: str, target: Any, values: Mapping[str, Any], *wiring: Any)
         ) from error
     except Exception as error:
         raise BuildError(
-            f"{target.__name__} cannot be constructed: {type(error).__name__}: {error}",
+            f"{target.__name__} cannot be constructed: {one_line(error)}",
             where=where,
-            fix="check its config and its inputs",
+            actual=f"raised at {author_line(error)}",
+            fix="check its config and its inputs, or mend that line",
         ) from error
 
 

@@ -1,7 +1,13 @@
 """Errors for people: what is wrong, where, what was expected, what was found, and what to do about it."""
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
+
+_OURS = f"{Path(__file__).parent}{os.sep}"
+_LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("torch", "jaxtyping", "beartype", "einops"))
 
 
 class FusionError(Exception):
@@ -66,3 +72,15 @@ def nearest(name: str, names: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(known) if known else "there are none"
+
+
+def author_line(error: BaseException) -> str:
+    """Say which line of a component's own code raised an error: the last one outside of libraries and the engine."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    author = [f for f in frames if not f.filename.startswith(_OURS) and not any(x in f.filename for x in _LIBRARIES)]
+    return "".join(f"{frame.filename}:{frame.lineno}, in {frame.name}" for frame in (author or frames)[-1:])
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error as one line: its type and the first line of its text."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from fusion_engine.components import Decoder, Encoder, Fusion, Head, PosteriorNetwork, Prior
-from fusion_engine.errors import BuildError, FusionError
+from fusion_engine.errors import BuildError, FusionError, author_line, one_line
 from fusion_engine.graph import Graph
 from fusion_engine.likelihoods import Likelihood
 from fusion_engine.losses import Loss
 from fusion_engine.run import Run
-from fusion_engine.values import Batch, Features, Posterior, Signal
+from fusion_engine.values import Batch, Features, Posterior, Signal, Term
 
 log = logging.getLogger("fusion_engine")
 
@@ -79,14 +79,18 @@ def probe(graph: Graph) -> None:
 def _attempt(where: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except FusionError:
-        raise
+    except FusionError as error:
+        if error.where is not None:
+            raise
+        raise type(error)(
+            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
+        ) from error
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), "")
         raise BuildError(
-            f"it fails on a probe batch: {type(error).__name__}: {reason}",
+            f"it fails on a probe batch: {one_line(error)}",
             where=where,
-            fix="check its config against what is wired into it; the original error is above",
+            actual=f"raised at {author_line(error)}",
+            fix="check its config against what is wired into it, or mend that line",
         ) from error
 
 
@@ -215,9 +219,17 @@ def _probe_loss(graph: Graph, name: str, batch: Batch) -> None:
     for player in sorted(loss.players):
         run = Run(graph, batch, player=player, sample=True)
         term = _attempt(where, lambda run=run, player=player: loss(run, player))
-        rows = int(loss.rows(run, player).sum())
+        _expect(isinstance(term, Term), "it returns no term", where, "Term.of(values, rows)", type(term).__name__)
+        chosen = _attempt(where, lambda run=run, player=player: loss.rows(run, player))
+        good = isinstance(chosen, Tensor) and chosen.dtype == torch.bool and chosen.shape == (len(batch),)
+        _expect(good, "its rows are no mask of the batch", where, f"Bool [{len(batch)}]", _shown(chosen))
+        rows = int(chosen.sum())
         _expect(int(term.count) == rows, "it counts other rows than it announces", where, rows, int(term.count))
         _finite(term.sum[None], "it", where)
+
+
+def _shown(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def _probe_penalty(graph: Graph, score: str, batch: Batch) -> None:
