@@ -118,12 +118,15 @@ def relaxed_input(subject: Subject) -> str | None:
 
 def default_decoder(subject: Subject, modality: Modality) -> nn.Module | None:
     """Make the decoder that a modality uses where none is named; None where it is not registered."""
+    name: object = getattr(modality, "decoder", None)
+    if not isinstance(name, str):
+        return None
     try:
-        target = subject.registry.resolve(modality.decoder, "decoder").load()
+        target = subject.registry.resolve(name, "decoder").load()
     except PluginError:
         return None
     torch.default_generator.manual_seed(0)
-    decoder: nn.Module = target(LATENT, modality, {}, **construct_kwargs(target, {}, modality.decoder))
+    decoder: nn.Module = target(LATENT, modality, {}, **construct_kwargs(target, {}, name))
     return decoder.eval()
 
 

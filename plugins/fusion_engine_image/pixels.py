@@ -53,7 +53,7 @@ def read(raw: Any, channels: int | None = None) -> np.ndarray:
 
 def _array(raw: Any) -> np.ndarray:
     if isinstance(raw, str | Path):
-        raw = _open(Path(raw))
+        raw = _read_file(str(raw))
     if isinstance(raw, PIL.Image.Image):
         has_alpha = raw.mode in ("LA", "PA", "La", "RGBa") or "transparency" in raw.info
         raw = raw if raw.mode in _KEPT_MODES else raw.convert("RGBA" if has_alpha else "RGB")
@@ -67,13 +67,24 @@ def _array(raw: Any) -> np.ndarray:
         ) from error
 
 
-def _open(path: Path) -> PIL.Image.Image:
+def _read_file(path: str) -> PIL.Image.Image | np.ndarray:
+    """Read an image file, or an array from a .npy file."""
+    shown = path if len(path) <= 100 else path[:97] + "..."
+    fix = None
+    if path.lstrip().startswith(("[", "(")):
+        fix = "this is the text of an array, as a CSV holds it: turn the column into arrays first, with json.loads say"
     try:
+        if path.endswith(".npy"):
+            array: np.ndarray = np.load(path, allow_pickle=False)
+            return array
         with PIL.Image.open(path) as image:
             image.load()
             return image
-    except OSError as error:
-        raise DataError(f"cannot read the image {path}", expected="a readable image file", actual=str(error)) from error
+    except (OSError, ValueError) as error:
+        actual = "no such file" if isinstance(error, FileNotFoundError) else str(error)[:200]
+        raise DataError(
+            f"cannot read the image {shown!r}", expected="a readable image file or .npy", actual=actual, fix=fix
+        ) from error
 
 
 def _channels_first(array: np.ndarray, allowed: Collection[int], prefer_first: bool) -> np.ndarray:

@@ -164,3 +164,23 @@ def test_no_images_and_contradictions_are_refused():
         Image(shape=(1, 8, 8), size=(4, 4))
     with pytest.raises(ConfigError, match="`low`"):
         Image(low=1.0, high=0.0)
+
+
+def test_arrays_are_read_from_npy_files_without_pickle(tmp_path):
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.save(tmp_path / "a.npy", array)
+    modality = Image(shape=[1, 3, 4], centre=0.0, deviation=1.0)
+    assert torch.equal(modality.prepare(tmp_path / "a.npy").data, modality.prepare(array).data)
+    np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot read the image"):
+        modality.prepare(str(tmp_path / "b.npy"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[[1, 2], [3, 4]]", "text of an array"), ("x\0y.png", "cannot read"), ("[" + "1, " * 500, r"\.\.\.'")],
+)
+def test_what_is_no_path_is_refused_in_few_words(text, message):
+    with pytest.raises(DataError, match=message) as error:
+        Image().prepare(text)
+    assert len(str(error.value)) < 600
