@@ -50,9 +50,12 @@ def train(
     plugin: Plugin = None,
 ) -> None:
     """Train a model; with an 'evaluation' section also judge it and draw what it makes."""
+    engine = _engine(plugin)
+    engine.check(config)  # a wrong wiring is refused before torch takes its seconds to import
+
     from fusion_engine.experiment import run_experiment
 
-    run_experiment(_engine(plugin), config, out, resume=resume, console=console)
+    run_experiment(engine, config, out, resume=resume, console=console)
 
 
 @app.command()

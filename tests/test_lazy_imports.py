@@ -95,3 +95,19 @@ def test_no_name_stands_twice() -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'fusion_engine' has no attribute 'Egnine'"):
         _ = fusion_engine.Egnine  # type: ignore[attr-defined]
+
+
+def test_a_wrong_wiring_is_refused_on_the_command_line_without_torch(tmp_path: Path) -> None:
+    text = (
+        (ROOT / "examples" / "digits_vae_gan.yaml").read_text(encoding="utf-8").replace("score: disc,", "score: dics,")
+    )
+    config = tmp_path / "wrong.yaml"
+    config.write_text(text, encoding="utf-8")
+    code = (
+        "import sys\nfrom fusion_engine.cli import main\n"
+        f"try:\n    main(['train', {str(config)!r}])\n"
+        "except SystemExit as stop:\n    print(stop.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["2", "False"]
+    assert "did you mean 'disc'?" in done.stderr
