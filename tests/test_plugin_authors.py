@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from fusion_engine import BuildError, Engine
+from fusion_engine import BuildError, ContractError, Engine, Features, Fusion
+from fusion_engine.testing import ToyVector, check_component
 
 LOSS = '''
 from fusion_engine import Loss, Term, hookimpl
@@ -63,3 +65,67 @@ def test_a_mistake_in_a_loss_is_named_with_its_line(tmp_path: Path, how: str, pa
     assert isinstance(error.value, BuildError) or how == "node"
     for part in parts:
         assert part in str(error.value)
+
+
+class NoSuper(Fusion):
+    """A fusion that forgot its base class."""
+
+    def __init__(self, inputs, *, width: int = 4):
+        self.linears = torch.nn.ModuleList(torch.nn.Linear(w.pooled, width) for w in inputs.values())
+
+    def forward(self, features, present):
+        return next(iter(features.values()))
+
+
+class HalfSuper(Fusion):
+    """A fusion that called another base class."""
+
+    def __init__(self, inputs, *, width: int = 4):
+        torch.nn.Module.__init__(self)
+        self.linear = torch.nn.Linear(3, width)
+
+    def forward(self, features, present):
+        return next(iter(features.values()))
+
+
+class Raises(Fusion):
+    """A fusion with a mistake in a line of its own."""
+
+    def __init__(self, inputs, *, width: int = 4):
+        super().__init__(inputs, width)
+        self.linear = torch.nn.Linear(3, width)
+
+    def forward(self, features, present):
+        return Features.of_pooled(self.linear(torch.zeros(len(present), 5)))
+
+
+@pytest.mark.parametrize("fusion", [NoSuper, HalfSuper])
+def test_a_forgotten_super_is_named(fusion: type[Fusion]) -> None:
+    with pytest.raises(ContractError, match=r"call super\(\)"):
+        check_component(fusion)
+
+
+def test_what_a_component_raises_is_told_with_its_line() -> None:
+    with pytest.raises(ContractError, match=r"RuntimeError[\s\S]*test_plugin_authors\.py:\d+, in forward"):
+        check_component(Raises, only=["batch-of-one"])
+
+
+class Words(ToyVector):
+    """A modality whose prepare returns a tensor, or whose fit returns nothing."""
+
+    broken = "prepare"
+
+    def prepare(self, raw):
+        signal = super().prepare(raw)
+        return signal.data if self.broken == "prepare" else signal
+
+    def fit(self, samples):
+        return None if self.broken == "fit" else super().fit(samples)
+
+
+@pytest.mark.parametrize(("broken", "rule"), [("prepare", "prepare-restore"), ("fit", "fit")])
+def test_a_modality_that_returns_something_else_is_told_what_to_return(broken: str, rule: str, monkeypatch) -> None:
+    monkeypatch.setattr(Words, "broken", broken)
+    with pytest.raises(ContractError, match=f"{broken} returns a (Tensor|NoneType)") as error:
+        check_component(Words, only=[rule])
+    assert error.value.rule == rule

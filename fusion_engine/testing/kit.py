@@ -11,7 +11,7 @@ import torch
 
 from fusion_engine.components import Modality
 from fusion_engine.entry import Entry
-from fusion_engine.errors import ContractError, FusionError, nearest
+from fusion_engine.errors import ContractError, FusionError, author_line, nearest, one_line
 from fusion_engine.kinds import KINDS
 from fusion_engine.plugins import load_plugins
 from fusion_engine.registry import Registry
@@ -240,5 +240,18 @@ def _hold(rule: str, subject: Subject) -> str | None:
     except Broken as broken:
         raise ContractError(rule, broken.problem, where=subject.name, fix=broken.fix) from broken
     except Exception as error:
-        problem = f"it raises {type(error).__name__}: {error}"
-        raise ContractError(rule, problem, where=subject.name, fix=explain(subject.kind, rule)) from error
+        line = author_line(error)
+        problem = f"it raises {one_line(error)}" + (f" ({line})" if line else "")
+        raise ContractError(rule, problem, where=subject.name, fix=_fix(error, subject, rule)) from error
+
+
+SET_BY_BASES = ("inputs", "players", "widths", "modality", "latent", "outputs")
+"""Attributes that the constructors of the abstract kinds set."""
+
+
+def _fix(error: Exception, subject: Subject, rule: str) -> str:
+    """Say what the rule is, or that the constructor of the base class was never called."""
+    missing = ["before Module.__init__", *(f"has no attribute {name!r}" for name in SET_BY_BASES)]
+    if isinstance(error, AttributeError) and any(text in str(error) for text in missing):
+        return "call super().__init__(...) of the abstract kind first in its constructor"
+    return explain(subject.kind, rule)

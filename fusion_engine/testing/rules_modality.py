@@ -22,6 +22,20 @@ def _modality(subject: Subject) -> Modality:
     return subject.modality if subject.modality is not None else subject.construct()
 
 
+def _prepared(modality: Modality, raw: Any) -> Signal:
+    found: object = modality.prepare(raw)
+    if not isinstance(found, Signal):
+        raise Broken(f"prepare returns a {type(found).__name__}", "return a Signal without the batch axis")
+    return found
+
+
+def _learned(modality: Modality, raw: list[Any]) -> dict[str, Any]:
+    found: object = modality.fit(iter(raw))
+    if not isinstance(found, dict):
+        raise Broken(f"fit returns a {type(found).__name__}", "return the learned config keys as a dict, {} for none")
+    return found
+
+
 def _tensors(signal: Signal) -> dict[str, Tensor]:
     """Take what is valid of a signal."""
     if signal.mask is None:
@@ -62,7 +76,7 @@ def config_round_trip(subject: Subject) -> None:
     saved = check_config(subject)
     first, again = (subject.construct(config=c, seed=s) for c, s in ((subject.config, 0), (saved, 7)))
     raw = first.restore(first.example(ROWS))
-    one, other = (_tensors(m.collate([m.prepare(r) for r in raw])) for m in (first, again))
+    one, other = (_tensors(m.collate([_prepared(m, r) for r in raw])) for m in (first, again))
     same(other, one, "made again from its saved config, it prepares otherwise", "keep what it learns in its config")
 
 
@@ -72,7 +86,7 @@ def prepare_restore(subject: Subject) -> None:
     signal = modality.example(ROWS)
     raw = modality.restore(signal)
     expect(len(raw) == ROWS, f"restore gives {len(raw)} samples for {ROWS} rows")
-    again = modality.collate([modality.prepare(r) for r in raw])
+    again = modality.collate([_prepared(modality, r) for r in raw])
     expect(again.data.dtype == signal.data.dtype, f"prepare gives {again.data.dtype}, example {signal.data.dtype}")
     same(_tensors(again), _tensors(signal), "restored and prepared again, a sample differs")
 
@@ -80,7 +94,7 @@ def prepare_restore(subject: Subject) -> None:
 def collate(subject: Subject) -> None:
     """Prepared samples have no batch axis; together they make rows that keep each sample as it is."""
     modality = _modality(subject)
-    samples = [modality.prepare(r) for r in modality.restore(modality.example(ROWS))]
+    samples = [_prepared(modality, r) for r in modality.restore(modality.example(ROWS))]
     whole = modality.collate(samples)
     expect(len(whole) == ROWS, f"collate of {ROWS} samples has {len(whole)} rows")
     for i, sample in enumerate(samples):
@@ -93,7 +107,7 @@ def collate(subject: Subject) -> None:
 def blank(subject: Subject) -> None:
     """``blank()`` stands in for a missing sample: it collates with real ones."""
     modality = _modality(subject)
-    sample = modality.prepare(modality.restore(modality.example(1))[0])
+    sample = _prepared(modality, modality.restore(modality.example(1))[0])
     both = modality.collate([sample, modality.blank()])
     expect(len(both) == 2, f"a sample and a blank make {len(both)} rows")
     same(
@@ -105,13 +119,13 @@ def fit(subject: Subject) -> None:
     """``fit`` returns keys of its own config, plain values that make a modality which takes the data as it is."""
     modality = _modality(subject)
     raw = modality.restore(modality.example(2 * ROWS))
-    learned = _plain(modality.fit(iter(raw)))
+    learned = _plain(_learned(modality, raw))
     config = validate_config(subject.target, {**subject.config, **learned}, subject.name)
     fitted = subject.construct(config=config)
-    signal = fitted.collate([fitted.prepare(r) for r in raw])
+    signal = fitted.collate([_prepared(fitted, r) for r in raw])
     finite(_tensors(signal), "data it was fitted to")
     expect(fitted.example(1).data.dtype == signal.data.dtype, "its example has another type than its data")
-    again = validate_config(subject.target, {**config, **_plain(fitted.fit(iter(raw)))}, subject.name)
+    again = validate_config(subject.target, {**config, **_plain(_learned(fitted, raw))}, subject.name)
     changed = [key for key in config if config[key] != again[key]]
     expect(not changed, f"fitted again to the same data, it changes: {', '.join(changed)}", "keep what is configured")
 
