@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fusion_engine import BuildError, ContractError, Engine, Features, Fusion
-from fusion_engine.testing import ToyVector, check_component
+from fusion_engine import BuildError, ConfigError, ContractError, Encoder, Engine, Features, Fusion, Loss, Term
+from fusion_engine.testing import ToyVector, check_component, toy_graph
 
 LOSS = '''
 from fusion_engine import Loss, Term, hookimpl
@@ -129,3 +129,72 @@ def test_a_modality_that_returns_something_else_is_told_what_to_return(broken: s
     with pytest.raises(ContractError, match=f"{broken} returns a (Tensor|NoneType)") as error:
         check_component(Words, only=[rule])
     assert error.value.rule == rule
+
+
+class Align(Loss):
+    """The distance of two nodes that the config names."""
+
+    def __init__(self, graph, *, a: str, b: str):
+        super().__init__(graph, ["generator"])
+        self.a, self.b = a, b
+
+    def rows(self, run, player):
+        return run.present(self.a) & run.present(self.b)
+
+    def forward(self, run, player):
+        distance = (run.features(self.a).pooled - run.features(self.b).pooled).pow(2).sum(-1)
+        return Term.of(distance, self.rows(run, player))
+
+
+def test_a_loss_that_names_nodes_is_told_the_nodes_of_the_kit() -> None:
+    nodes = r"give config=[\s\S]*the nodes of the kit's graph are [\s\S]*judge_vector"
+    with pytest.raises(ConfigError, match=nodes) as error:
+        check_component(Align)
+    assert "'a': ..., 'b': ..." in str(error.value)
+    with pytest.raises(ContractError, match=nodes) as broken:
+        check_component(Align, config={"a": "encode_vektor", "b": "judge_vector"})
+    assert "did you mean 'encode_vector'" in str(broken.value)
+    assert check_component(Align, config={"a": "encode_vector", "b": "judge_vector"}).kind == "loss"
+
+
+def test_contributing_names_every_node_of_the_kit() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in toy_graph().wiring.nodes if f"`{name}`" not in text] == []
+
+
+class Undecoded(ToyVector):
+    """A modality that nothing decodes."""
+
+    decoder = None
+
+
+class Flat(Encoder):
+    """An encoder of it."""
+
+    def __init__(self, modality: Undecoded, *, width: int = 3):
+        super().__init__(modality, width)
+        self.linear = torch.nn.Linear(modality.size, width)
+
+    def encode(self, x, signal):
+        return Features.of_pooled(self.linear(x.flatten(1)))
+
+
+def test_an_encoder_is_not_blamed_for_a_modality_without_decoder() -> None:
+    report = check_component(Flat, modality=Undecoded())
+    assert "no decoder" in report.remarks["relaxed-input"]
+
+
+class Unhinted(Fusion):
+    """A fusion whose config has no type."""
+
+    def __init__(self, inputs, *, width=4):
+        super().__init__(inputs, width)
+
+    def forward(self, features, present):
+        return next(iter(features.values()))
+
+
+def test_a_key_without_a_type_is_told_once() -> None:
+    with pytest.raises(ContractError, match="'width' has no type hint") as error:
+        check_component(Unhinted)
+    assert str(error.value).count("fix:") == str(error.value).count("where:") == 1

@@ -11,7 +11,7 @@ import torch
 
 from fusion_engine.components import Modality
 from fusion_engine.entry import Entry
-from fusion_engine.errors import ContractError, FusionError, author_line, nearest, one_line
+from fusion_engine.errors import ConfigError, ContractError, FusionError, author_line, nearest, one_line
 from fusion_engine.kinds import KINDS
 from fusion_engine.plugins import load_plugins
 from fusion_engine.registry import Registry
@@ -220,13 +220,30 @@ def _subject(
     bare = Subject(name, kind, target, config, registry, modality)
     if "signature" in RULES.get(kind, {}):
         _hold("signature", bare)
-    if kind == "loss":
-        required = {key: f for key, f in config_model(target).model_fields.items() if f.is_required()}
-        config = rules_loss.with_names(required, dict(config))
-    complete = validate_config(target, config, name) if kind not in ("metric", "ensemble") else dict(config)
+    complete = dict(config) if kind in ("metric", "ensemble") else _complete(kind, target, config, name)
     if modality is None:
         modality = find_modality(kind, target, registry)
     return Subject(name, kind, target, complete, registry, modality)
+
+
+def _complete(kind: str, target: Any, config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Fill in the defaults, and for a loss the heads of the kit's graph.
+
+    Raises:
+        ConfigError: a key without default is not given, or the config is wrong.
+    """
+    required = [key for key, f in config_model(target).model_fields.items() if f.is_required()]
+    given = rules_loss.with_names(required, dict(config)) if kind == "loss" else config
+    missing = [key for key in required if key not in given]
+    if missing:
+        example = ", ".join(f"{key!r}: ..." for key in missing)
+        raise ConfigError(
+            "its config has keys without a default, so the kit cannot choose them",
+            where=name,
+            expected=", ".join(missing),
+            fix=f"give config={{{example}}}" + (f": {rules_loss.NODES}" if kind == "loss" else ""),
+        )
+    return validate_config(target, given, name)
 
 
 def _hold(rule: str, subject: Subject) -> str | None:
@@ -250,8 +267,13 @@ SET_BY_BASES = ("inputs", "players", "widths", "modality", "latent", "outputs")
 
 
 def _fix(error: Exception, subject: Subject, rule: str) -> str:
-    """Say what the rule is, or that the constructor of the base class was never called."""
+    """Say that the constructor of the base class was never called, what the error itself advises, or the rule."""
     missing = ["before Module.__init__", *(f"has no attribute {name!r}" for name in SET_BY_BASES)]
     if isinstance(error, AttributeError) and any(text in str(error) for text in missing):
         return "call super().__init__(...) of the abstract kind first in its constructor"
+    if isinstance(error, FusionError) and subject.kind == "loss":
+        close = f"{error.fix}; " if error.fix and not error.fix.startswith("known: ") else ""
+        return f"{close}give config=...: {rules_loss.NODES}"
+    if isinstance(error, FusionError) and error.fix:
+        return error.fix
     return explain(subject.kind, rule)

@@ -47,7 +47,7 @@ def signature(subject: Subject) -> None:
     try:
         keywords = list(config_model(target).model_fields)
     except PluginError as error:
-        raise Broken(str(error), error.fix) from error
+        raise Broken(error.problem, error.fix) from error
     if kind in _WIRING:
         _check_wiring(target, _WIRING[kind], keywords)
     if kind in ("encoder", "decoder"):

@@ -1,5 +1,6 @@
 """Rules of losses, on a small VAE-GAN with a classifier, made of toys."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,24 @@ from fusion_engine.values import Batch, Signal, Term
 NAMES = {"score": "score", "head": "classify"}
 """What keys of a loss's config are set to where they have no default: heads of ``toy_graph``."""
 _BOTH = ["encode_vector", "encode_series"]
+_LINEAR = {"use": "encoder/toys.linear"}
+_NODES: dict[str, dict[str, Any]] = {
+    "encode_vector": {**_LINEAR, "in": "vector"},
+    "encode_series": {**_LINEAR, "in": "series"},
+    "posterior": {"use": "posterior/toys.mixture", "in": _BOTH},
+    "decode_vector": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "vector"},
+    "decode_series": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "series"},
+    "decode_label": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "label"},
+    "judge_vector": {**_LINEAR, "in": "vector"},
+    "judge_series": {**_LINEAR, "in": "series"},
+    "judge_label": {"use": "encoder/toys.embedding", "in": "label"},
+    "judge": {"use": "fusion/toys.sum", "in": ["judge_vector", "judge_series", "judge_label"]},
+    "score": {"use": "head/toys.score", "in": "judge"},
+    "fused": {"use": "fusion/toys.sum", "in": _BOTH},
+    "classify": {"use": "head/toys.classifier", "in": "fused", "out": "label"},
+}
+NODES = f"the nodes of the kit's graph are {', '.join(_NODES)}"
+"""What a loss can be told to look at."""
 
 
 def toy_graph() -> Graph:
@@ -28,7 +47,6 @@ def toy_graph() -> Graph:
     Nodes: encode_vector, encode_series, posterior, decode_vector, decode_series, decode_label; judge_vector,
     judge_series, judge_label, judge, score; fused, classify.
     """
-    linear = {"use": "encoder/toys.linear"}
     config = read_config(
         {
             "modalities": {
@@ -36,21 +54,7 @@ def toy_graph() -> Graph:
                 "series": {"use": "modality/toys.sequence"},
                 "label": {"use": "modality/toys.category"},
             },
-            "nodes": {
-                "encode_vector": {**linear, "in": "vector"},
-                "encode_series": {**linear, "in": "series"},
-                "posterior": {"use": "posterior/toys.mixture", "in": _BOTH},
-                "decode_vector": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "vector"},
-                "decode_series": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "series"},
-                "decode_label": {"use": "decoder/toys.linear", "in": {"z": "posterior"}, "out": "label"},
-                "judge_vector": {**linear, "in": "vector"},
-                "judge_series": {**linear, "in": "series"},
-                "judge_label": {"use": "encoder/toys.embedding", "in": "label"},
-                "judge": {"use": "fusion/toys.sum", "in": ["judge_vector", "judge_series", "judge_label"]},
-                "score": {"use": "head/toys.score", "in": "judge"},
-                "fused": {"use": "fusion/toys.sum", "in": _BOTH},
-                "classify": {"use": "head/toys.classifier", "in": "fused", "out": "label"},
-            },
+            "nodes": _NODES,
             "losses": {"toy": {"use": "loss/toys.score", "with": {"score": "score"}}},
         }
     )
@@ -80,7 +84,7 @@ def _poisoned(batch: Batch, value: float) -> Batch:
     return Batch(signals, batch.present, batch.index, batch.total)
 
 
-def with_names(keys: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def with_names(keys: Iterable[str], config: dict[str, Any]) -> dict[str, Any]:
     """Name the toy graph's heads in a config that has to name some."""
     return {**{key: NAMES[key] for key in keys if key in NAMES}, **config}
 

@@ -80,7 +80,7 @@ def _read_file(path: str) -> PIL.Image.Image | np.ndarray:
         with PIL.Image.open(path) as image:
             image.load()
             return image
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
         actual = "no such file" if isinstance(error, FileNotFoundError) else str(error)[:200]
         raise DataError(
             f"cannot read the image {shown!r}", expected="a readable image file or .npy", actual=actual, fix=fix

@@ -174,6 +174,16 @@ def test_arrays_are_read_from_npy_files_without_pickle(tmp_path):
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot read the image"):
         modality.prepare(str(tmp_path / "b.npy"))
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(DataError, match=r"cannot read the image .*empty\.npy"):
+        modality.prepare(tmp_path / "empty.npy")
+
+
+def test_a_picture_that_pillow_thinks_a_bomb_is_refused_in_words(tmp_path, monkeypatch):
+    PIL.Image.fromarray(picture()).save(tmp_path / "a.png")
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match=r"cannot read the image[\s\S]*exceeds limit"):
+        Image().prepare(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
