@@ -1,6 +1,5 @@
 """From a config to a graph: components looked up and configured, nodes constructed in order, losses last."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast, get_type_hints
 
@@ -18,8 +17,6 @@ from fusion_engine.probe import probe
 from fusion_engine.signature import construct_kwargs, validate_config
 from fusion_engine.values import Widths
 from fusion_engine.wiring import Node, match, wire
-
-log = logging.getLogger("fusion_engine")
 
 
 def complete(config: RunConfig, registry: Registry) -> RunConfig:

@@ -25,6 +25,7 @@ from fusion_engine.evaluation import (
     wilson,
 )
 from fusion_engine.model import TRAINING, FusionModel
+from fusion_engine.run import Run
 from fusion_engine.values import Batch, Features, Signal
 
 TARGET = "judged_label"
@@ -81,8 +82,6 @@ class Judge:
     @torch.no_grad()
     def judge(self, signal: Signal) -> tuple[Int[Tensor, " b"], Float[Tensor, "b d"]]:
         """Return the class index of each row, and its features."""
-        from fusion_engine.run import Run
-
         labels = self.model.modalities[TARGET].example(len(signal))
         batch = Batch.of({self.modality: signal, TARGET: labels}).to(self.model.device)
         run = Run(self.model.graph, batch, sample=False)
