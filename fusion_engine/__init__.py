@@ -14,7 +14,7 @@ _WHERE = {
     "fusion_engine.noise": "Noise",
     "fusion_engine.likelihoods": "DistributionLikelihood Likelihood Samples",
     "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality "
-    "PosteriorNetwork Prior SequenceModality over_samples require",
+    "PosteriorNetwork Prior SequenceModality SpectrogramModality TextModality WaveformModality over_samples require",
     "fusion_engine.config": "Player RunConfig read_config write_config",
     "fusion_engine.plugins": "Registry",
     "fusion_engine.graph": "Graph",

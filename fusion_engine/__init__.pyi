@@ -11,6 +11,9 @@ from fusion_engine.components import Modality as Modality
 from fusion_engine.components import PosteriorNetwork as PosteriorNetwork
 from fusion_engine.components import Prior as Prior
 from fusion_engine.components import SequenceModality as SequenceModality
+from fusion_engine.components import SpectrogramModality as SpectrogramModality
+from fusion_engine.components import TextModality as TextModality
+from fusion_engine.components import WaveformModality as WaveformModality
 from fusion_engine.components import over_samples as over_samples
 from fusion_engine.components import require as require
 from fusion_engine.config import Player as Player

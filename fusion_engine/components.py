@@ -143,6 +143,51 @@ class CategoryModality(Modality):
         return 1
 
 
+class TextModality(Modality):
+    """Token ids [b n] (integers), or their relaxation [b n v] (soft one-hot). No mask: n is always ``length``.
+
+    A text ends with the token ``end``, and ``padding`` follows. Both are tokens like any other, so that a generator
+    decides how long its text is, and a discriminator sees what it decided.
+    """
+
+    vocabulary: int
+    """v, the number of tokens."""
+    length: int
+    """n, the most tokens of a text, its end included."""
+    end: int
+    padding: int
+
+    @property
+    def size(self) -> int:
+        """The number of tokens of the longest text."""
+        return self.length
+
+
+class SpectrogramModality(Modality):
+    """Log-magnitude spectrograms [b t f] of one duration: t frames of f frequency bands. No mask: silence is data."""
+
+    frames: int
+    bands: int
+    sample_rate: int
+
+    @property
+    def size(self) -> int:
+        """The number of values t f."""
+        return self.frames * self.bands
+
+
+class WaveformModality(Modality):
+    """Sounds [b t] of one duration, one channel. No mask: silence is data."""
+
+    samples: int
+    sample_rate: int
+
+    @property
+    def size(self) -> int:
+        """The number of samples."""
+        return self.samples
+
+
 class Encoder(nn.Module, ABC):
     """Signal -> features. The graph calls it on the rows that have the modality and scatters its output back.
 
@@ -344,6 +389,13 @@ class Dataset(ABC):
     @abstractmethod
     def test(self) -> Sequence[Mapping[str, Any]]:
         """The rows to report on."""
+
+    def labels(self, modality: str, raw: Any) -> frozenset[Any] | None:
+        """Return the labels that a sample may stand for, where that can be read off it: "an odd digit" names five.
+
+        None, the default, leaves it to a judge. A malformed sample stands for none.
+        """
+        return None
 
 
 def require(condition: bool, problem: str, *, expected: str, actual: str, fix: str | None = None) -> None:

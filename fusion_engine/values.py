@@ -285,10 +285,17 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Media:
-    """One rendered sample: ``mime`` such as image/png, audio/wav, image/svg+xml, text/plain, and its bytes."""
+    """One rendered sample: ``mime`` such as image/png, audio/wav, image/svg+xml, text/plain, and its bytes.
+
+    Args:
+        mime: its type.
+        content: its bytes.
+        picture: a PNG that shows it, where it is no picture itself: the spectrogram of a sound.
+    """
 
     mime: str
     content: bytes
+    picture: bytes | None = None
 
     @property
     def suffix(self) -> str:
