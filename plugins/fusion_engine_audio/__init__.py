@@ -1,0 +1,13 @@
+"""Sound: spectrograms and waveforms, their encoders and decoders."""
+
+from typing import TYPE_CHECKING
+
+from fusion_engine import hookimpl
+
+if TYPE_CHECKING:
+    from fusion_engine import Registry
+
+
+@hookimpl
+def register_components(registry: "Registry") -> None:
+    """Register what this plugin offers."""
