@@ -3,7 +3,9 @@
 import importlib
 import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -29,6 +31,18 @@ def check_environment(plugins: Plugins) -> list[Check]:
     for checks in plugins.call("environment_checks"):
         found += checks
     return found
+
+
+def commit() -> str:
+    """Name the commit that fusion_engine runs from, with ``-dirty`` where files differ; empty for an installed one."""
+    folder = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]
+        subprocess.run(command, check=True, capture_output=True)
+        described = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=10"]
+        return subprocess.run(described, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _distributions() -> list[Check]:

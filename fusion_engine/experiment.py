@@ -1,15 +1,17 @@
 """From a config to a run folder: train, save, judge, draw."""
 
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from fusion_engine.config import read_config
+from fusion_engine.components import Dataset
+from fusion_engine.config import EvaluationConfig, read_config
 from fusion_engine.engine import Engine
-from fusion_engine.judging import check_label, figures, train_judges
+from fusion_engine.environment import commit
+from fusion_engine.judging import check_label, train_judges
+from fusion_engine.measuring import figures
 from fusion_engine.model import Context, FusionModel
 from fusion_engine.report.markdown import write_report
 from fusion_engine.report.overview import overview
@@ -50,7 +52,7 @@ def run_experiment(
     write_csv(model.progress.history, folder / "history.csv")
     if model.config.evaluation is not None:
         try:
-            _judge(engine, model, data.train, data.test, folder, show)
+            _judge(engine, model, data, folder, show)
         except KeyboardInterrupt:
             show.print("[yellow]judging interrupted[/]: the model is kept, without figures")
     show.print(f"[bold]model[/]: {folder / 'model'}", highlight=False)
@@ -60,17 +62,15 @@ def run_experiment(
 def _judge(
     engine: Engine,
     model: FusionModel,
-    train: Sequence[Mapping[str, Any]],
-    test: Sequence[Mapping[str, Any]],
+    data: Dataset,
     folder: Path,
     show: Console,
 ) -> None:
     settings = model.config.evaluation
     assert settings is not None
     with show.status("training the judges, measuring"):
-        judges = train_judges(engine, model, train, settings)
-        found = [figure.as_dict() for figure in figures(model, judges, train, test, settings)]
-        picture = overview(model, test, folder / "overview.png", columns=SHOWN)
+        found = measure(engine, model, data, settings)
+        picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
         write_signals(model, model.generated_signals(SHOWN), folder / "samples")
     model.metrics |= {figure["name"]: round(figure["value"], 4) for figure in found}
     model.save(folder / "model")
@@ -81,3 +81,15 @@ def _judge(
     write_report(folder, model.config.name, found, [section for sections in extra for section in sections], picture)
     show.print(figures_table(found))
     show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)
+
+
+def measure(engine: Engine, model: FusionModel, data: Dataset, settings: EvaluationConfig) -> list[dict[str, Any]]:
+    """Train the judges and measure a model on the test split: a row a figure, with seed, commit and seconds.
+
+    Raises:
+        DataError: there is nothing to judge by.
+    """
+    check_label(model, data.train, data.test, settings)
+    judges = train_judges(engine, model, data.train, settings, data.labels)
+    run = {"seed": model.config.train.seed, "commit": commit(), "seconds": model.metrics.get("seconds")}
+    return [figure.as_dict() | run for figure in figures(model, judges, data.train, data.test, settings)]

@@ -342,6 +342,47 @@ class FusionModel:
         raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
         return raw[to] if isinstance(to, str) else raw
 
+    @torch.no_grad()
+    def interpolated_signals(
+        self, first: Mapping[str, Any], last: Mapping[str, Any], to: Sequence[str], *, steps: int = 8
+    ) -> dict[str, Signal]:
+        """Like ``interpolate``, but return signals."""
+        if steps < 2:
+            raise DataError("an interpolation has two ends", expected="steps of at least 2", actual=str(steps))
+        posteriors = self.graph.wiring.of_kind("posterior")
+        if not posteriors:
+            raise FusionError("the model has no posterior, so there is nothing to interpolate", fix="use generate")
+        share = torch.linspace(0, 1, steps, device=self.device)[:, None]
+        (run,) = self.runs(self._table([first, last]))
+        ends = {p: cast(Posterior, run[p]).one(None).z for p in posteriors}
+        (empty,) = self.runs(self._empty(steps))
+        path = {
+            p: prior_draw(self.graph, p, steps, empty.noise("path", p)).with_z((1 - share) * z[:1] + share * z[1:])
+            for p, z in ends.items()
+        }
+        everywhere = torch.ones(steps, dtype=torch.bool, device=self.device)
+        replay = empty.replay(path, present=dict.fromkeys(path, everywhere))
+        return {m: _decoded(replay, self._decoder(m), False) for m in to}
+
+    def interpolate(
+        self, first: Mapping[str, Any], last: Mapping[str, Any], to: str | Sequence[str], *, steps: int = 8
+    ) -> Any:
+        """Decode what lies between two rows, on the straight line between their latents' means.
+
+        Args:
+            first: raw samples by modality, any that the row has.
+            last: the same for the other end.
+            to: one modality, whose samples are returned as a list, or several, returned by name.
+            steps: how many, both ends included.
+
+        Raises:
+            FusionError: the model has no posterior, or no such decoder. DataError: fewer than two steps.
+        """
+        names = [to] if isinstance(to, str) else list(to)
+        signals = self.interpolated_signals(first, last, names, steps=steps)
+        raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        return raw[to] if isinstance(to, str) else raw
+
     def reconstruct(self, data: Any) -> dict[str, list[Any]]:
         """Encode each row from what it has and decode every modality that this reaches.
 

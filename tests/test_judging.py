@@ -6,7 +6,8 @@ import torch
 
 from fusion_engine import DataError, Engine, FusionModel
 from fusion_engine.config import EvaluationConfig
-from fusion_engine.judging import check_label, figures, judge_rows, train_judges
+from fusion_engine.judging import check_label, judge_rows, train_judges
+from fusion_engine.measuring import figures
 
 SETTINGS = EvaluationConfig(label="kind", samples=100, epochs=12)
 
@@ -60,9 +61,9 @@ def test_judges_are_frozen_and_named_by_their_weights(engine, trained):
     judge = judges["a"]
     assert not any(p.requires_grad for p in judge.model.graph.parameters())
     before = judge.digest
-    judged = judge_rows(model, judges, rows(20, 4), "kind")
+    judged = judge_rows(model, judges, rows(20, 4), "kind")["a"]
     assert judge.digest == before
-    assert torch.equal(judged.labels["a"], judged.predicted["a"])
+    assert torch.equal(judged.labels, judged.predicted)
     with torch.no_grad():
         next(judge.model.graph.parameters()).add_(1.0)
     assert judge.digest != before
@@ -101,3 +102,43 @@ def test_half_a_judge_judges_nothing(engine, trained, monkeypatch):
     monkeypatch.setattr(FusionModel, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_judges(engine, model, train, SETTINGS)
+
+
+def test_what_can_be_read_off_a_sample_needs_no_judge_and_may_stand_for_several_labels(engine):
+    """Pictures of three brightnesses; a caption names one of them, or two."""
+    rng = np.random.default_rng(0)
+    names = {"dark": {0}, "grey": {1}, "bright": {2}, "not dark": {1, 2}}
+
+    def rows(n: int) -> list[dict]:
+        found = []
+        for kind in rng.integers(0, 3, n).tolist():
+            fitting = [name for name, kinds in names.items() if kind in kinds]
+            picture = (20 + 100 * kind + rng.normal(0, 10, (6, 6))).clip(0, 255)
+            found.append({"picture": picture, "caption": fitting[rng.integers(len(fitting))], "kind": kind})
+        return found
+
+    def labels(modality: str, raw):
+        return frozenset(names.get(raw, ())) if modality == "caption" else None
+
+    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 4}}}
+    chosen = {"picture": small, "caption": "modality/tabular.category"}
+    model = engine.recipe("vae", chosen, latent=4, epochs=30, components=4, beta=0.3)
+    train, test = rows(400), rows(150)
+    model.fit(train)
+    judges = train_judges(engine, model, train, SETTINGS, labels)
+    assert judges["picture"].reads is None
+    found = {f.name: f for f in figures(model, judges, train, test, SETTINGS)}
+    to_caption, to_picture = (
+        found[f"conditional coherence: {pair}"] for pair in ("picture -> caption", "caption -> picture")
+    )
+    assert to_caption.value > 0.95
+    assert to_caption.real == 1.0  # the label is always among those that its caption names
+    share = np.mean([row["kind"] in names[other["caption"]] for row in test for other in test])
+    assert to_caption.chance == pytest.approx(share, abs=0.02)
+    assert to_picture.value > 0.9
+    assert to_picture.chance == pytest.approx(share, abs=0.02)
+    assert found["well formed: caption"].value == 1.0
+    never = found["conditional coherence: mean from 1, caption never a source"]
+    assert never.value == to_caption.value
+    both = found["conditional coherence: mean from 1"].value
+    assert both == pytest.approx((to_caption.value + to_picture.value) / 2)

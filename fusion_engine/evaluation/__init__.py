@@ -4,7 +4,15 @@ Nearly every one of them depends on the number of samples, and scores real data 
 Report it beside that floor, at equal n.
 """
 
-from fusion_engine.evaluation.coherence import Interval, agreement, conditional_coherence, joint_coherence, wilson
+from fusion_engine.evaluation.coherence import (
+    Interval,
+    agreement,
+    agreement_of_sets,
+    chance_of_sets,
+    conditional_coherence,
+    joint_coherence,
+    wilson,
+)
 from fusion_engine.evaluation.diversity import (
     Classes,
     Duplicates,
@@ -27,6 +35,8 @@ __all__ = [
     "ManifoldWithFloor",
     "Memorising",
     "agreement",
+    "agreement_of_sets",
+    "chance_of_sets",
     "class_diversity",
     "conditional_coherence",
     "copying_score",

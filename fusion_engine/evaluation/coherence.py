@@ -1,12 +1,12 @@
 """Do generated modalities tell the same story? A judge, trained on real data, says what each one shows."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fusion_engine.errors import DataError
@@ -70,6 +70,47 @@ def joint_coherence(predicted: Mapping[str, Labels]) -> float:
         _same_length(first, other)
         same = same & (first == other)
     return _share(same)
+
+
+Admitted = Bool[Tensor, "_ _"]
+"""[n c]: the labels that each of n samples may stand for; a clear one has one True, an ambiguous phrase several."""
+
+
+def _alike(sets: Sequence[Tensor]) -> None:
+    shapes = {tuple(x.shape) for x in sets}
+    if len(shapes) != 1 or not sets[0].numel():
+        raise DataError(
+            "admitted labels to compare do not fit",
+            expected="[n c] alike, n and c of at least 1",
+            actual=", ".join(str(list(shape)) for shape in sorted(shapes)) or "nothing",
+        )
+
+
+def agreement_of_sets(*admitted: Admitted) -> float:
+    """Return the share of rows in which some label is admitted by every one of the given samples.
+
+        mean over i of [ exists c: for all m, admitted_m[i, c] ]
+
+    With one label each, this is equality. A phrase that names several digits is met by any of them.
+
+    Raises:
+        DataError: they differ in shape, or there are none.
+    """
+    _alike(admitted)
+    return _share(torch.stack(admitted).all(0).any(-1))
+
+
+def chance_of_sets(*admitted: Admitted, draws: int = 20, seed: int = 0) -> float:
+    """Return what ``agreement_of_sets`` would be, were rows paired at random: the mean over seeded shuffles.
+
+    Raises:
+        DataError: they differ in shape, or there are none.
+    """
+    _alike(admitted)
+    g = torch.Generator().manual_seed(seed)
+    first, *others = admitted
+    found = [agreement_of_sets(first, *(x[torch.randperm(len(x), generator=g)] for x in others)) for _ in range(draws)]
+    return sum(found) / draws
 
 
 def wilson(share: float, n: int, *, level: float = 0.95) -> Interval:

@@ -1,0 +1,209 @@
+"""Figures of a trained generative model on its test rows.
+
+Every figure stands beside the one that real data gets in the model's place, and, where guessing scores, beside chance.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from fusion_engine.config import EvaluationConfig
+from fusion_engine.evaluation import (
+    agreement_of_sets,
+    chance_of_sets,
+    frechet_with_floor,
+    manifold_with_floor,
+    memorising,
+    wilson,
+)
+from fusion_engine.judging import Judge, Judged, judge_rows, whole_rows
+from fusion_engine.model import TRAINING, FusionModel
+
+DRAWS = 5
+"""Sets of samples that a distance is averaged over."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number beside what real data gets.
+
+    Args:
+        name: of what.
+        value: of the model.
+        real: of real data: the ceiling, or the floor of a distance.
+        chance: what guessing scores, where it does.
+        note: how to read it.
+    """
+
+    name: str
+    value: float
+    real: float
+    chance: float | None = None
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain containers, for JSON and CSV."""
+        return asdict(self)
+
+
+def figures(
+    model: FusionModel,
+    judges: Mapping[str, Judge],
+    train: Rows,
+    test: Rows,
+    settings: EvaluationConfig,
+    *,
+    seed: int = 0,
+) -> list[Figure]:
+    """Measure accuracy of the judges, coherence, distances, coverage and memorising on the test rows."""
+    real, known = (judge_rows(model, judges, rows, settings.label) for rows in (test, train))
+    found = list(_judges(judges, real))
+    found += _conditional(model, judges, test, real, settings.label)
+    whole = whole_rows(test, [*judges, settings.label])
+    together = judge_rows(model, judges, whole, settings.label) if whole else {}
+    found += _joint(model, judges, together, settings, seed)
+    found += _fidelity(model, judges, real, known, seed)
+    return found
+
+
+def _judges(judges: Mapping[str, Judge], real: Mapping[str, Judged]) -> Iterator[Figure]:
+    for m, judge in judges.items():
+        share = float((real[m].predicted == real[m].labels).double().mean())
+        yield Figure(f"judge of {m}: accuracy", share, 1.0, note=f"on real test data; weights {judge.digest}")
+
+
+def _interval(share: float, n: int) -> str:
+    interval = wilson(share, n)
+    return f"95 %: {interval.low:.3f} to {interval.high:.3f}"
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The test rows that have a label, and what each modality of each may stand for: [n c], nothing where it is absent.
+
+    ``truth`` is by the row's label and what can be read off, ``seen`` by the judge in its place.
+    """
+
+    rows: Rows
+    truth: Mapping[str, Bool[Tensor, "n c"]]
+    seen: Mapping[str, Bool[Tensor, "n c"]]
+
+    def having(self, names: Sequence[str]) -> Int[Tensor, " r"]:
+        """The rows that have every one of the names."""
+        return torch.tensor([i for i, row in enumerate(self.rows) if all(row.get(m) is not None for m in names)]).long()
+
+
+def _test(judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], label: str) -> _Test:
+    rows = whole_rows(test, [label])
+    truth, seen = {}, {}
+    for m, judge in judges.items():
+        have = torch.tensor([row.get(m) is not None for row in rows])
+        raws = [(row[m], row[label]) for row in rows if row.get(m) is not None]
+        nothing = torch.zeros(len(rows), len(judge.classes), dtype=torch.bool)
+        truth[m] = nothing.index_put((have,), judge.truth(*zip(*raws, strict=True)))
+        seen[m] = nothing.index_put((have,), real[m].admitted)
+    return _Test(rows, truth, seen)
+
+
+def _conditional(
+    model: FusionModel, judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], label: str
+) -> Iterator[Figure]:
+    """Translate from every subset of the modalities to every other one; then average over subsets of a size."""
+    sources = [m for m in model.modalities if m in judges]
+    known = _test(judges, test, real, label)
+    ambiguous = {m for m in sources if bool((known.truth[m].sum(1) > 1).any())}
+    found: dict[tuple[str, ...], list[Figure]] = {}
+    for size in range(1, len(sources)):
+        for subset in combinations(sources, size):
+            found[subset] = list(_from(model, judges, subset, known))
+            yield from found[subset]
+    never = ", ".join(sorted(ambiguous))
+    for size in range(1, len(sources)):
+        chosen = {s: figures for s, figures in found.items() if len(s) == size}
+        yield from _mean_figure(f"conditional coherence: mean from {size}", chosen)
+        clear = {s: figures for s, figures in chosen.items() if ambiguous.isdisjoint(s)}
+        if ambiguous:
+            yield from _mean_figure(f"conditional coherence: mean from {size}, {never} never a source", clear)
+
+
+def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ...], known: _Test) -> Iterator[Figure]:
+    rows = known.having(subset)
+    targets = [m for m in judges if m not in subset and model.reaches(subset, m)]
+    if not len(rows) or not targets:
+        return
+    truth = torch.stack([known.truth[m] for m in subset]).all(0)
+    given = [{m: known.rows[i][m] for m in subset} for i in rows.tolist()]
+    for target, signal in model.translated_signals(given, targets).items():
+        share = agreement_of_sets(truth[rows], judges[target].admitted(signal))
+        beside = known.having([*subset, target])
+        sets = truth[beside], known.seen[target][beside]
+        ceiling, chance = (agreement_of_sets(*sets), chance_of_sets(*sets)) if len(beside) else (_NAN, _NAN)
+        name = f"conditional coherence: {'+'.join(subset)} -> {target}"
+        yield Figure(name, share, ceiling, chance, _interval(share, len(rows)))
+
+
+_NAN = float("nan")
+
+
+def _mean_figure(name: str, found: Mapping[tuple[str, ...], Sequence[Figure]]) -> Iterator[Figure]:
+    whole = [figure for figures in found.values() for figure in figures]
+    if whole:
+        value, real, chance = (
+            _mean([x for x in column if x is not None])
+            for column in zip(*((f.value, f.real, f.chance) for f in whole), strict=True)
+        )
+        yield Figure(name, value, real, chance, f"over {len(whole)} pairs of sources and target")
+
+
+def _joint(
+    model: FusionModel,
+    judges: Mapping[str, Judge],
+    together: Mapping[str, Judged],
+    settings: EvaluationConfig,
+    seed: int,
+) -> Iterator[Figure]:
+    if len(judges) < 2:
+        return
+    real = [judged.admitted for judged in together.values()]
+    ceiling, chance = (f(*real) for f in (agreement_of_sets, chance_of_sets)) if real else (_NAN, _NAN)
+    for prior in (TRAINING, *model.graph.fitted_priors()):
+        signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
+        share = agreement_of_sets(*(judges[m].admitted(signals[m]) for m in judges))
+        note = _interval(share, settings.samples)
+        yield Figure(f"joint coherence: prior {prior}", share, ceiling, chance, note)
+
+
+def _fidelity(
+    model: FusionModel, judges: Mapping[str, Judge], real: Mapping[str, Judged], known: Mapping[str, Judged], seed: int
+) -> Iterator[Figure]:
+    n = min(len(judged.features) for judged in real.values())
+    sets = [model.generated_signals(n, seed=seed + 1 + i) for i in range(DRAWS)]
+    for m, judge in judges.items():
+        fakes = [judge.judge(s[m])[1] for s in sets]
+        yield from _distances(m, real[m].features, known[m].features, fakes, seed)
+        if judge.reads is not None:
+            share = _mean([float(judge.admitted(s[m]).any(1).double().mean()) for s in sets])
+            yield Figure(f"well formed: {m}", share, 1.0, note="share of samples that stand for any label")
+
+
+def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], seed: int) -> Iterator[Figure]:
+    distances = [frechet_with_floor(test, train, fake, seed=seed) for fake in fakes]
+    distance, floor = _mean([d.distance for d in distances]), _mean([d.floor for d in distances])
+    yield Figure(f"Fréchet distance: {m}", distance, floor, note=f"less floor: {distance - floor:.2f}")
+    covers = [manifold_with_floor(test, train, fake, seed=seed) for fake in fakes]
+    note = "share of real samples with a generated one near"
+    cover, best = _mean([c.fake.coverage for c in covers]), _mean([c.real.coverage for c in covers])
+    yield Figure(f"coverage: {m}", cover, best, note=note)
+    share = _mean([memorising(train, test, fake).share for fake in fakes])
+    note = "share of samples closer to training data than 95 % of test data are"
+    yield Figure(f"memorising: {m}", share, 0.05, note=note)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
