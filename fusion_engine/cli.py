@@ -27,6 +27,9 @@ console, errors = Console(), Console(stderr=True)
 
 Plugin = Annotated[list[Path] | None, typer.Option("--plugin", help="A .py file of plugins; may be given again.")]
 ConfigFile = Annotated[Path, typer.Argument(help="A run config, YAML.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key.key=value changes the config, such as data.with.path=my.npz.")
+]
 ModelFolder = Annotated[Path, typer.Argument(help="A saved model's folder.")]
 
 
@@ -47,15 +50,31 @@ def train(
     config: ConfigFile,
     out: Annotated[Path | None, typer.Option(help="Where to write; default runs/<name of the config>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint there.")] = False,
+    settings: Settings = None,
     plugin: Plugin = None,
 ) -> None:
     """Train a model; with an 'evaluation' section also judge it and draw what it makes."""
+    from fusion_engine.config import override, read_yaml
+
     engine = _engine(plugin)
-    engine.check(config)  # a wrong wiring is refused before torch takes its seconds to import
+    source = override(read_yaml(config), settings) if settings else config
+    engine.check(source)  # a wrong wiring is refused before torch takes its seconds to import
 
     from fusion_engine.experiment import run_experiment
 
-    run_experiment(engine, config, out, resume=resume, console=console)
+    run_experiment(engine, source, out, resume=resume, console=console)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    settings: Settings = None,
+    plugin: Plugin = None,
+) -> None:
+    """Judge a trained run again, by its config's 'evaluation': figures, report, samples."""
+    from fusion_engine.experiment import evaluate_run
+
+    evaluate_run(_engine(plugin), run, settings or [], console=console)
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The run config: pydantic models, YAML 1.2 in and out. No torch, and reading one runs no code."""
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -220,6 +221,35 @@ def read_config(source: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig
     except ValidationError as error:
         told = [_explain(e, values) for e in error.errors()]
         raise ConfigError("the config is wrong:\n" + "\n".join(told), where=where) from None
+
+
+def override(values: Any, settings: Sequence[str]) -> Any:
+    """Return a config's mapping with some values set: ``data.with.path=digits.npz``, ``stages.0.epochs=5``.
+
+    Args:
+        values: as read from YAML; left as it is.
+        settings: ``key.key=value`` each, the value as YAML; a number picks from a list.
+
+    Raises:
+        ConfigError: no ``=``, or a key on the way leads nowhere.
+    """
+    changed = copy.deepcopy(values)
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        *way, last = path.split(".")
+        if not equals or not all((*way, last)):
+            raise ConfigError("a setting is key.key=value", actual=setting, fix="such as data.with.seed=1")
+        place = changed
+        for key in way:
+            place = place.setdefault(key, {}) if isinstance(place, dict) else place[_index(place, key, setting)]
+        place[last if isinstance(place, dict) else _index(place, last, setting)] = _parse(value, f"--set {path}")
+    return changed
+
+
+def _index(place: Any, key: str, setting: str) -> int:
+    if not isinstance(place, list) or not key.isdecimal() or int(key) >= len(place):
+        raise ConfigError(f"{key!r} of a setting leads nowhere", actual=setting, fix="check its keys")
+    return int(key)
 
 
 def _explain(error: Any, values: Mapping[str, Any]) -> str:

@@ -1,15 +1,17 @@
 """From a config to a run folder: train, save, judge, draw."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from fusion_engine.components import Dataset
-from fusion_engine.config import EvaluationConfig, read_config
+from fusion_engine.config import EvaluationConfig, override, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
+from fusion_engine.errors import ConfigError
 from fusion_engine.judging import check_label, train_judges
 from fusion_engine.measuring import figures
 from fusion_engine.model import Context, FusionModel
@@ -17,14 +19,19 @@ from fusion_engine.report.markdown import write_report
 from fusion_engine.report.overview import overview
 from fusion_engine.report.progress import ProgressBars
 from fusion_engine.report.samples import write_signals
-from fusion_engine.report.tables import figures_table, write_csv, write_json
+from fusion_engine.report.tables import figures_table, read_csv, write_csv, write_json
 
 SHOWN = 12
 """Samples a line in the picture, and written as files."""
 
 
 def run_experiment(
-    engine: Engine, source: Path, out: Path | None = None, *, resume: bool = False, console: Console | None = None
+    engine: Engine,
+    source: Path | Mapping[str, Any],
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> FusionModel:
     """Build, train and save the model of a config; judge it and draw its samples where the config says how.
 
@@ -48,14 +55,40 @@ def run_experiment(
     started = time.monotonic()
     model.fit(data.train, directory=folder, resume=resume, callbacks=[ProgressBars(show)])
     model.metrics["seconds"] = round(time.monotonic() - started, 1)
+    model.metrics["steps"] = model.progress.step
     model.save(folder / "model")
     write_csv(model.progress.history, folder / "history.csv")
     if model.config.evaluation is not None:
         try:
-            _judge(engine, model, data, folder, show)
+            _judge(engine, model, data, model.config.evaluation, folder, show)
         except KeyboardInterrupt:
             show.print("[yellow]judging interrupted[/]: the model is kept, without figures")
     show.print(f"[bold]model[/]: {folder / 'model'}", highlight=False)
+    return model
+
+
+def evaluate_run(
+    engine: Engine, folder: Path, settings: Sequence[str] = (), *, console: Console | None = None
+) -> FusionModel:
+    """Judge the model of a run's folder again, and write its figures, samples and report anew.
+
+    Args:
+        engine: with the plugins that the model needs.
+        folder: of the run.
+        settings: changes of the config, such as ``data.with.path=other.npz`` or ``evaluation.samples=2000``.
+        console: to show the figures on.
+
+    Raises:
+        FusionError: there is no model, or its config has no data or no evaluation.
+    """
+    model = engine.load(folder / "model")
+    config = read_config(override(model.config.plain(), settings))
+    if config.evaluation is None:
+        fix = "add it: --set evaluation.label=label"
+        raise ConfigError("the config has no 'evaluation' section, so nothing says how to judge", fix=fix)
+    if (folder / "history.csv").exists():
+        model.progress.history = read_csv(folder / "history.csv")
+    _judge(engine, model, engine.dataset(config), config.evaluation, folder, console or Console(quiet=True))
     return model
 
 
@@ -63,11 +96,10 @@ def _judge(
     engine: Engine,
     model: FusionModel,
     data: Dataset,
+    settings: EvaluationConfig,
     folder: Path,
     show: Console,
 ) -> None:
-    settings = model.config.evaluation
-    assert settings is not None
     with show.status("training the judges, measuring"):
         found = measure(engine, model, data, settings)
         picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
@@ -91,5 +123,6 @@ def measure(engine: Engine, model: FusionModel, data: Dataset, settings: Evaluat
     """
     check_label(model, data.train, data.test, settings)
     judges = train_judges(engine, model, data.train, settings, data.labels)
-    run = {"seed": model.config.train.seed, "commit": commit(), "seconds": model.metrics.get("seconds")}
+    trained = {key: model.metrics.get(key) for key in ("steps", "seconds")}
+    run = {"seed": model.config.train.seed, **trained, "commit": commit()}
     return [figure.as_dict() | run for figure in figures(model, judges, data.train, data.test, settings)]

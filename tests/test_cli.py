@@ -1,6 +1,7 @@
 """The command line as people type it: exit status, what is printed where, what is written."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,7 +101,8 @@ def test_a_run_leaves_a_model_figures_and_pictures(folder: Path, model: FusionMo
         "coverage: image",
         "memorising: mirror",
     ):
-        assert set(figures[name]) == {"name", "value", "real", "note"}
+        assert set(figures[name]) == {"name", "value", "real", "chance", "note", "seed", "steps", "seconds", "commit"}
+        assert (figures[name]["seed"], figures[name]["steps"]) == (0, 3)
         assert model.metrics[name] == pytest.approx(figures[name]["value"], abs=1e-4)
     assert figures["judge of image: accuracy"]["value"] > 0.15  # chance is 0.1; one epoch is short
     assert len((folder / "figures.csv").read_text().splitlines()) == 1 + len(figures)
@@ -110,6 +112,35 @@ def test_a_run_leaves_a_model_figures_and_pictures(folder: Path, model: FusionMo
     card = (folder / "model" / "README.md").read_text()
     assert "- joint coherence: prior mixture: " in card
     assert "- pretrain: 2 steps of reconstruction, kl" in card
+
+
+def test_a_run_is_judged_again_by_other_settings(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "small"
+    shutil.copytree(folder, copied)
+    first = json.loads((copied / "figures.json").read_text())
+    assert run("evaluate", copied) == 0
+    again = json.loads((copied / "figures.json").read_text())
+    assert [f["value"] for f in again] == [f["value"] for f in first]
+    assert run("evaluate", copied, "--set", "evaluation.samples=150", "--set", "data.with.noise=0.3") == 0
+    noisy = json.loads((copied / "figures.json").read_text())
+    assert [f["name"] for f in noisy] == [f["name"] for f in first]
+    assert [f["value"] for f in noisy] != [f["value"] for f in first]
+
+
+def test_settings_change_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = written(RUN, tmp_path / "run.yaml"), tmp_path / "out"
+    assert run("train", path, "--out", out, "--set", "train.seed=3", "--set", "stages.0.steps=1") == 0
+    config = Engine().load(out / "model").config
+    assert (config.train.seed, config.stages[0].steps) == (3, 1)
+    assert yaml.safe_load(path.read_text()) == RUN
+    capsys.readouterr()
+    for setting, message in (
+        ("seed", "a setting is key.key=value"),
+        ("stages.7.steps=1", "'7' of a setting leads nowhere"),
+        ("name.first=1", "'first' of a setting leads nowhere"),
+        ("train.sed=1", "did you mean 'seed'"),
+    ):
+        refused(capsys, ["train", path, "--out", out, "--set", setting], message)
 
 
 def size(path: Path) -> tuple[int, int]:

@@ -144,6 +144,22 @@ def test_reconstruct_uses_all_that_a_row_has(trained: FusionModel) -> None:
             close(found[name][i], decoded(trained, z, name))
 
 
+@torch.no_grad()
+def test_interpolation_goes_straight_from_one_row_to_the_other(trained: FusionModel) -> None:
+    first, last = {"x": X[0], "y": Y[0]}, {"y": Y[2]}
+    path = trained.interpolate(first, last, ["x", "y"], steps=5)
+    ends = [posterior(trained, row).z for row in (first, last)]
+    for step in range(5):
+        z = (1 - step / 4) * ends[0] + step / 4 * ends[1]
+        for name in ("x", "y"):
+            close(path[name][step], decoded(trained, z, name))
+    assert len(trained.interpolate(first, last, "x", steps=2)) == 2
+    with pytest.raises(DataError, match="two ends"):
+        trained.interpolate(first, last, "x", steps=1)
+    with pytest.raises(FusionError, match="no decoder for 'z'"):
+        trained.interpolate(first, last, "z")
+
+
 def test_impute_fills_gaps_and_nothing_else(trained: FusionModel) -> None:
     rows = trained.impute({**GAPPY, "id": list(range(6))})
     for i, row in enumerate(rows):

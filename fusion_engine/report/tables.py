@@ -11,10 +11,15 @@ from rich.table import Table
 
 def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
     """Lay figures out for a terminal."""
-    table = Table("figure", "model", "real data", "note", title="Test split", title_justify="left")
+    table = Table("figure", "model", "real data", "chance", "note", title="Test split", title_justify="left")
     for figure in figures:
-        table.add_row(figure["name"], f"{figure['value']:.3f}", f"{figure['real']:.3f}", figure["note"])
+        numbers = (_short(figure.get(column)) for column in ("value", "real", "chance"))
+        table.add_row(figure["name"], *numbers, figure["note"])
     return table
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -25,6 +30,21 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read rows that ``write_csv`` wrote: numbers as numbers, empty cells left out."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: _number(v) for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def write_json(values: Any, path: Path) -> Path:
