@@ -143,6 +143,7 @@ class Posterior:
         experts: one distribution an input, where the posterior is made of such.
         choice: [b], on one sample axis k: the component that uses all that a row has. None without a sample axis.
         sampler: draws z from noise; by default loc + scale * noise for Normal, the inverse CDF for others.
+        redraw: draws what is random about the components themselves, before z: a subset of the inputs, say.
     """
 
     distribution: Distribution
@@ -152,6 +153,7 @@ class Posterior:
     experts: Mapping[str, Distribution] = field(default_factory=dict)
     choice: Int[Tensor, " b"] | None = None
     sampler: Callable[[Noise], Tensor] | None = None
+    redraw: Callable[[Noise], "Posterior"] | None = None
 
     @classmethod
     def of(
@@ -172,6 +174,8 @@ class Posterior:
 
     def sampled(self, noise: Noise) -> "Posterior":
         """Return the same posterior with z drawn from it, by reparametrisation where the distribution allows it."""
+        if self.redraw is not None:
+            return self.redraw(noise.at("components")).sampled(noise)
         if self.sampler is not None:
             return replace(self, z=self.sampler(noise))
         *lead, _, width = self.z.shape

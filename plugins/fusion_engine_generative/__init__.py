@@ -26,6 +26,7 @@ def _posteriors(registry: "Registry") -> None:
     registry.posterior("gaussian", "fusion_engine_generative.posteriors.gaussian:GaussianPosterior")
     registry.posterior("poe", "fusion_engine_generative.posteriors.poe:PoEPosterior")
     registry.posterior("mvae", "fusion_engine_generative.posteriors.mvae:MVAEPosterior")
+    registry.posterior("random_subset", "fusion_engine_generative.posteriors.random_subset:RandomSubsetPosterior")
     registry.posterior("mopoe", "fusion_engine_generative.posteriors.mopoe:MoPoEPosterior")
 
 

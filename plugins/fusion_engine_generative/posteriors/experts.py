@@ -85,6 +85,13 @@ def products(
     return where(held, Normal(moment / total, total.rsqrt(), validate_args=False), prior)
 
 
+def product(experts: Normal, held: Bool[Tensor, "b m"], prior: Normal) -> Normal:
+    """Multiply each row's held experts [m b z] with the prior [b z] and normalise: one Normal [b z]."""
+    everything = prior.loc.new_ones(1, held.shape[1] + 1)
+    only = products(everything, held.any(1)[None], experts, held, prior)
+    return Normal(only.loc[0], only.scale[0], validate_args=False)
+
+
 def shares(held: Bool[Tensor, "s b"], like: Tensor) -> Float[Tensor, "s b"]:
     """Weigh what each row holds equally: they sum to one over s."""
     return held.to(like.dtype) / held.sum(0)

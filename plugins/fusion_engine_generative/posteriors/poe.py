@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from jaxtyping import Bool
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Normal
 
 from fusion_engine import Features, Posterior, PosteriorNetwork, Widths
-from fusion_engine_generative.posteriors.experts import GaussianExperts, products
+from fusion_engine_generative.posteriors.experts import GaussianExperts, product
 from fusion_engine_generative.priors.normal import StandardNormal
 
 
@@ -27,17 +25,12 @@ class PoEPosterior(PosteriorNetwork):
         latent: the width of z.
     """
 
-    subsets: Tensor
-
     def __init__(self, inputs: Mapping[str, Widths], *, latent: Annotated[int, Field(ge=1)] = 32) -> None:
         super().__init__(inputs, latent, StandardNormal(latent=latent))
         self.experts = GaussianExperts(inputs, latent)
-        self.register_buffer("subsets", torch.ones(1, len(inputs) + 1), persistent=False)
 
     def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Posterior:
         """Infer; the distribution is [b z]."""
         prior = self.prior(len(present)).distribution
         experts = self.experts(self.pooled(features, present), present, prior)
-        only = products(self.subsets, present.any(1)[None], experts, present, prior)
-        joint = Normal(only.loc[0], only.scale[0], validate_args=False)
-        return Posterior.of(joint, prior, experts=self.experts.named(experts))
+        return Posterior.of(product(experts, present, prior), prior, experts=self.experts.named(experts))

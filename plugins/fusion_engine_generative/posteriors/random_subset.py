@@ -1,0 +1,64 @@
+"""Product of experts over all inputs and over a random subset of them: Wu and Goodman 2018, section 2.2.
+
+arXiv:1802.05335; PoE-GAN infers from random subsets in the same way (Huang et al. 2022, arXiv:2112.05130).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool
+from pydantic import Field
+from torch import Tensor
+from torch.distributions import Normal
+
+from fusion_engine import Features, Noise, Posterior, PosteriorNetwork, Widths
+from fusion_engine_generative.posteriors.experts import GaussianExperts, product
+from fusion_engine_generative.priors.normal import StandardNormal
+
+
+class RandomSubsetPosterior(PosteriorNetwork):
+    """Infer the product of all experts and, when z is drawn, that of a random subset of what each row has.
+
+        components = [p(z) prod_i q(z | x_i),  p(z) prod_(i in s) q(z | x_i)],  each i in s with probability 1/2
+
+    A subset that came out empty keeps one input. Two components, in equal shares, train every expert alone and in
+    company at the cost of two decodings, however many inputs there are; over many steps this is the average over all
+    subsets. Without a draw the second component counts nothing.
+    Axes: b batch, z latent, m inputs, k = 2 components.
+
+    Args:
+        inputs: the widths of each input.
+        latent: the width of z.
+    """
+
+    def __init__(self, inputs: Mapping[str, Widths], *, latent: Annotated[int, Field(ge=1)] = 32) -> None:
+        super().__init__(inputs, latent, StandardNormal(latent=latent))
+        self.experts = GaussianExperts(inputs, latent)
+
+    def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Posterior:
+        """Infer; the distribution is [2 b z], its first component the joint."""
+        prior = self.prior(len(present)).distribution
+        experts = self.experts(self.pooled(features, present), present, prior)
+        joint = product(experts, present, prior)
+        named = self.experts.named(experts)
+        choice = present.new_zeros(len(present), dtype=torch.long)
+
+        def pair(subset: Normal, share: float) -> Posterior:
+            both = Normal(
+                torch.stack([joint.loc, subset.loc]), torch.stack([joint.scale, subset.scale]), validate_args=False
+            )
+            weights = both.loc.new_tensor([1 - share, share])[:, None].expand(2, len(present))
+            return Posterior.of(both, prior, weights=weights, experts=named, choice=choice)
+
+        def redraw(noise: Noise) -> Posterior:
+            return pair(product(experts, random_subset(present, noise), prior), 0.5)
+
+        return replace(pair(joint, 0.0), redraw=redraw)
+
+
+def random_subset(present: Bool[Tensor, "b m"], noise: Noise) -> Bool[Tensor, "b m"]:
+    """Keep each present input with probability 1/2, and the luckiest one in any case."""
+    luck = noise.uniform(present.shape[1]).to(present.device).masked_fill(~present, 2.0)
+    return present & ((luck < 0.5) | (luck == luck.amin(1, keepdim=True)))
