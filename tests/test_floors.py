@@ -22,7 +22,7 @@ FLOORS = {
     6: "data training evaluation",
     7: "artefact model testing",
     8: "engine",
-    9: "judging measuring report environment experiment",
+    9: "judging measuring report environment experiment study",
     10: "cli",
 }
 """Modules and packages of fusion_engine; the lazy ``__init__`` stands outside, for it imports by name."""

@@ -1,0 +1,116 @@
+"""Several configs under one protocol: the same seeds, data and judges; mean and deviation of every figure."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.console import Console
+
+from fusion_engine.config import RunConfig, read_config
+from fusion_engine.engine import Engine
+from fusion_engine.environment import commit
+from fusion_engine.errors import ConfigError
+from fusion_engine.judging import Judge, check_label, train_judges
+from fusion_engine.measuring import figures
+from fusion_engine.report.tables import read_csv, write_csv
+
+
+def study(
+    engine: Engine,
+    variants: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    folder: Path,
+    *,
+    console: Console | None = None,
+) -> list[dict[str, Any]]:
+    """Train every variant with every seed, judge all variants of a seed by the same judges, and write the tables.
+
+    A seed sets ``train.seed`` and, where the data set has one, ``data.with.seed``. ``folder`` gets ``figures.csv``,
+    written after each run, with variant, seed, steps, seconds and commit; and ``figures.md``, means and deviations.
+    Runs that the file already holds are not repeated.
+
+    Args:
+        engine: with the plugins that the configs need.
+        variants: configs by name, with the same modalities, data and evaluation.
+        seeds: of training and of the data set.
+        folder: where to write.
+        console: to say what is done.
+
+    Raises:
+        ConfigError: there is no variant, one has no data or no evaluation, or they differ in modalities.
+    """
+    show = console or Console(quiet=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "figures.csv"
+    rows = read_csv(path) if path.exists() else []
+    for seed in seeds:
+        configs = {name: _seeded(config, seed) for name, config in variants.items()}
+        _check(configs)
+        judges: dict[str, Judge] = {}
+        for name, config in configs.items():
+            if any(row["variant"] == name and row["seed"] == seed for row in rows):
+                continue
+            rows += _run(engine, name, config, judges)
+            write_csv(rows, path)
+            (folder / "figures.md").write_text(as_markdown(rows), encoding="utf-8")
+            show.print(f"{name}, seed {seed}: {rows[-1]['steps']} steps, {rows[-1]['seconds']:.0f} s", highlight=False)
+    return rows
+
+
+def _seeded(config: Mapping[str, Any], seed: int) -> RunConfig:
+    plain = read_config(config).plain()
+    plain.setdefault("train", {})["seed"] = seed
+    plain.get("data", {}).setdefault("with", {})["seed"] = seed
+    return read_config(plain)
+
+
+def _check(configs: Mapping[str, RunConfig]) -> None:
+    if not configs:
+        raise ConfigError("there is nothing to compare", expected="at least one variant")
+    first = next(iter(configs.values()))
+    for name, config in configs.items():
+        if config.evaluation is None or config.data is None:
+            raise ConfigError(f"the variant {name!r} cannot be judged", expected="the sections 'data' and 'evaluation'")
+        for section in ("modalities", "data", "evaluation"):
+            if getattr(config, section) != getattr(first, section):
+                fix = "compare variants on one data set, by the same judges"
+                raise ConfigError(f"the variant {name!r} differs from the first in {section!r}", fix=fix)
+
+
+def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge]) -> list[dict[str, Any]]:
+    model = engine.build(config)
+    data, settings = engine.dataset(config), config.evaluation
+    assert settings is not None
+    check_label(model, data.train, data.test, settings)
+    started = time.monotonic()
+    model.fit(data.train)
+    seconds = round(time.monotonic() - started, 1)
+    if not judges:
+        judges |= train_judges(engine, model, data.train, settings, data.labels)
+    run = {"variant": name, "seed": config.train.seed, "steps": model.progress.step, "seconds": seconds}
+    run["commit"] = commit()
+    return [run | figure.as_dict() for figure in figures(model, judges, data.train, data.test, settings)]
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lay a study out: a line a figure, a column a variant, mean and deviation over the seeds."""
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    lines = ["| figure | " + " | ".join([*variants, "real data", "chance"]) + " |", "|---" * (len(variants) + 3) + "|"]
+    for name in names:
+        found = [row for row in rows if row["name"] == name]
+        cells = [_spread([row["value"] for row in found if row["variant"] == v]) for v in variants]
+        cells += [
+            _spread([row[key] for row in found if key in row and row[key] is not None]) for key in ("real", "chance")
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean = f"{fmean(values):.3f}" if abs(fmean(values)) < 10 else f"{fmean(values):.1f}"
+    return f"{mean} ± {stdev(values):.3f}" if len(values) > 1 else mean
