@@ -1,8 +1,7 @@
-"""Digits as images, pen strokes and labels, with missing cells and noise on request."""
+"""Digits as images, pen strokes, speech, text and labels, with missing cells and noise on request."""
 
-import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -10,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fusion_engine import ConfigError, Dataset
+from fusion_engine import Dataset, require
+from fusion_engine_digits.gaps import check, kept
+from fusion_engine_digits.phrases import DIGITS, meaning, phrase
 from fusion_engine_digits.source import ARRAY_OF, Source, read
+from fusion_engine_digits.speech import exchange, with_noise
 
 Row = Mapping[str, Any]
 
 
 class Digits(Dataset):
-    """Handwritten digits; a row is {modality: raw sample or None}.
+    """Handwritten and spoken digits; a row is {modality: raw sample or None}.
 
     The packaged data set has 1437 rows to learn from and 360 to test on, mostly by other writers; ``data/README.md``
     says where it comes from. Raw samples:
@@ -25,11 +27,14 @@ class Digits(Dataset):
     - ``image``: uint8 [h w], 0..255 (8 x 8 in the packaged data set);
     - ``mirror``: the image mirrored left to right, as a second image modality, with noise and gaps of its own;
     - ``strokes``: float32 [n 3], dx, dy in pixels and 1 where the pen is lifted after the point;
+    - ``audio``: (float32 [l] in [-1, 1], rate in Hz), the digit spoken. In the packaged data set 8 kHz, at most 0.55 s,
+      paired by label: test rows are spoken by voices that no other row has;
+    - ``text``: str, a phrase of at most 20 bytes that is true of the digit: "the digit 7", or "more than four";
     - ``label``: int.
 
-    Whatever is random is keyed by (seed, row of the data set, modality): a further modality or another validation
-    share leaves noise as it is. Test and validation rows are complete. The file is read when a split is first asked
-    for.
+    Whatever is random is keyed by (seed, row of the data set, modality, pairing): a further modality or another
+    validation share leaves noise, clips and phrases as they are. Test and validation rows are complete. Files are read
+    when a split is first asked for.
 
     Args:
         modalities: which, in this order.
@@ -38,10 +43,19 @@ class Digits(Dataset):
         validation: the share of the training rows set aside, after a seeded shuffle.
         noise: the deviation of the Gaussian noise added to images of every split, in units of their range; what leaves
             the range is cut off.
-        seed: of noise, gaps and shuffle.
+        audio_noise: white noise added to the clips of every split, as a ratio of signal to noise in decibels, of
+            mean power over the clip; None adds none. What would leave [-1, 1] is made quieter as a whole.
+        ambiguous: the share of phrases that name several digits.
+        pairings: how often the training rows are repeated, each time with another clip, a phrase drawn anew and other
+            gaps beside the same image and strokes. The first pairing comes first, and is what it is alone.
+        seed: of noise, gaps, shuffle, clips and phrases.
         path: another data set of the same layout, an npz file or a folder with one: image uint8 [n h w] (0..255; or
-            0..16, if nothing is brighter), strokes [n l 3], strokes_length or length [n], label [n], and test [n]
-            (0 or 1) or fold [n], of which fold 4 is the test split. Arrays that no modality needs may be absent.
+            0..16, if nothing is brighter), strokes [n l 3], strokes_length or length [n], audio int16 [n l],
+            audio_length [n], sample_rate (8000, if there is none), label [n], and test [n] (0 or 1) or fold [n]. Arrays
+            that no modality needs may be absent. Audio i belongs to row i; in further pairings training rows of one
+            label exchange theirs. Text is made from the label.
+        fold: which fold is the test split, where the file at ``path`` has folds and no test flag. Files in which a
+            recording occurs twice have folds that keep the two together; the validation split is by row and does not.
 
     Raises:
         ConfigError: modalities are repeated or none, or more is to be missing than rows can spare.
@@ -51,26 +65,30 @@ class Digits(Dataset):
     def __init__(
         self,
         *,
-        modalities: tuple[Literal["image", "mirror", "strokes", "label"], ...] = ("image", "strokes"),
+        modalities: tuple[Literal["image", "mirror", "strokes", "audio", "text", "label"], ...] = ("image", "strokes"),
         missing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         validation: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         noise: Annotated[float, Field(ge=0)] = 0.0,
+        audio_noise: Annotated[float, Field(ge=-100, le=100)] | None = None,
+        ambiguous: Annotated[float, Field(ge=0, le=1)] = 0.3,
+        pairings: Annotated[int, Field(ge=1)] = 1,
         seed: Annotated[int, Field(ge=0)] = 0,
         path: str | None = None,
+        fold: Annotated[int, Field(ge=0)] = 4,
     ) -> None:
-        _check(modalities, missing)
+        check(modalities, missing)
         self.modalities, self.missing, self.validation_share = modalities, missing, validation
-        self.noise, self.seed, self.path = noise, seed, path
+        self.noise, self.audio_noise, self.ambiguous, self.pairings = noise, audio_noise, ambiguous, pairings
+        self.seed, self.path, self.fold = seed, path, fold
 
     @cached_property
     def train(self) -> Sequence[Row]:
-        """The rows to learn from, in the data set's order, with gaps."""
-        kept = self._kept()
-        return [self._row(i, kept[i]) for i in self._split[0].tolist()]
+        """The rows to learn from, in the data set's order, with gaps; pairing after pairing."""
+        return [row for pairing in range(self.pairings) for row in self._training_rows(pairing)]
 
     @cached_property
     def validation(self) -> Sequence[Row]:
-        """The rows to choose by: complete, and by the same writers as the training rows."""
+        """The rows to choose by: complete, and by the same writers and voices as the training rows."""
         return [self._row(i) for i in self._split[1].tolist()]
 
     @cached_property
@@ -78,13 +96,36 @@ class Digits(Dataset):
         """The rows to report on: complete, in the data set's order."""
         return [self._row(i) for i in np.flatnonzero(self._source.test).tolist()]
 
+    def labels(self, modality: str, raw: Any) -> frozenset[Any] | None:
+        """Return the digits that a text names, none if it is no phrase of the data set; None for other modalities."""
+        return meaning(raw) if modality == "text" else None
+
     @cached_property
     def _source(self) -> Source:
-        return read(self.path, self.modalities)
+        needed = {ARRAY_OF[name] for name in self.modalities}
+        if "audio" in needed and (self.path is None or self.pairings > 1):
+            needed.add("label")
+        source = read(self.path, needed, self.fold)
+        if source.label is not None and "text" in self.modalities:
+            low, high = source.label.min(initial=0), source.label.max(initial=0)
+            fits = low in DIGITS and high in DIGITS
+            require(fits, "text names digits alone", expected="labels from 0 to 9", actual=f"{low} to {high}")
+        return source
 
     @cached_property
     def _columns(self) -> Mapping[str, Sequence[Any]]:
-        return {name: self._column(name) for name in self.modalities}
+        """The raw samples of every row that are the same in each pairing."""
+        return {name: self._column(name) for name in self.modalities if name not in ("audio", "text")}
+
+    @cached_property
+    def _clips(self) -> Sequence[NDArray[np.int64]]:
+        """Which clip each row has, [n] a pairing."""
+        label, test, bank = self._source.label, self._source.test, self._source.bank
+        if label is None:
+            return [np.arange(len(test))]
+        if bank is not None:
+            return [bank.deal(label, test, pairing, self._random("audio")) for pairing in range(self.pairings)]
+        return [exchange(label, self._split[0], pairing, self._random("audio")) for pairing in range(self.pairings)]
 
     @cached_property
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -93,12 +134,33 @@ class Digits(Dataset):
         count = round(self.validation_share * len(rows))
         return np.sort(rows[count:]), np.sort(rows[:count])
 
-    def _row(self, i: int, kept: NDArray[np.bool_] | None = None) -> Row:
-        cells = enumerate(self._columns.items())
-        return {name: column[i] if kept is None or kept[m] else None for m, (name, column) in cells}
+    def _training_rows(self, pairing: int) -> Iterable[Row]:
+        there = self._there(pairing)
+        return (self._row(i, pairing, there[i]) for i in self._split[0].tolist())
 
-    def _random(self, *purpose: str) -> np.random.Generator:
-        return np.random.default_rng([self.seed, *(zlib.crc32(word.encode()) for word in purpose)])
+    def _row(self, i: int, pairing: int = 0, there: NDArray[np.bool_] | None = None) -> Row:
+        cells = enumerate(self.modalities)
+        return {name: self._cell(name, i, pairing) if there is None or there[m] else None for m, name in cells}
+
+    def _cell(self, name: str, i: int, pairing: int) -> Any:
+        """Return one raw sample."""
+        if name == "audio":
+            return self._sound(i, pairing)
+        if name == "text":
+            assert self._source.label is not None
+            return phrase(int(self._source.label[i]), self._random("text", at=(pairing, i)), self.ambiguous)
+        return self._columns[name][i]
+
+    def _sound(self, i: int, pairing: int) -> tuple[NDArray[np.float32], int]:
+        speech = self._source.speech
+        assert speech is not None
+        clip = speech.clips[self._clips[pairing][i]]
+        if self.audio_noise is not None:
+            clip = with_noise(clip, self.audio_noise, self._random("noise", "audio", at=(pairing, i)))
+        return clip, speech.rate
+
+    def _random(self, *purpose: str, at: tuple[int, ...] = ()) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *(zlib.crc32(word.encode()) for word in purpose), *at])
 
     def _column(self, name: str) -> Sequence[Any]:
         """One modality's raw sample of every row."""
@@ -117,36 +179,8 @@ class Digits(Dataset):
         noise = self._random("noise", name).standard_normal(image.shape, dtype=np.float32)
         return np.clip(np.rint(image + 255 * self.noise * noise), 0, 255).astype(np.uint8)
 
-    def _kept(self) -> NDArray[np.bool_]:
-        """Choose the cells [n m] that stay: those above a threshold, and the highest of each row in any case."""
-        n = len(self._source.test)
-        height = np.stack([self._random("missing", name).random(n) for name in self.modalities], 1)
-        kept = height >= _threshold(self.missing, len(self.modalities))
-        return np.asarray(kept | (height == height.max(1, keepdims=True)), dtype=np.bool_)
-
-
-def _threshold(missing: float, m: int) -> float:
-    """Solve p - p^m / m = missing: with probability p^m all m cells fall, and one of them is put back."""
-    low, high = missing, 1.0
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if middle - middle**m / m < missing else (low, middle)
-    return high if missing else 0.0
-
-
-def _check(modalities: Sequence[str], missing: float) -> None:
-    """Check what single hints cannot.
-
-    Raises:
-        ConfigError: see ``Digits``.
-    """
-    where = "dataset/digits"
-    if not modalities or len(set(modalities)) < len(modalities):
-        raise ConfigError("'modalities' names one or more, each once", where=where, actual=repr(list(modalities)))
-    most = 1 - 1 / len(modalities)
-    if missing > most and not math.isclose(missing, most):
-        raise ConfigError(
-            "more is to be missing than rows can spare: each keeps one cell",
-            where=where,
-            expected=f"'missing' of at most {most:.3g} for {len(modalities)} modalities",
-            actual=str(missing),
-        )
+    def _there(self, pairing: int) -> NDArray[np.bool_]:
+        """Choose the cells [n m] that training rows keep."""
+        n, at = len(self._source.test), (pairing,) if pairing else ()
+        heights = [self._random("missing", name, at=at).random(n) for name in self.modalities]
+        return kept(np.stack(heights, 1), self.missing)

@@ -1,24 +1,30 @@
 """Read the arrays of a digits data set: the packaged one, or a file of the same layout."""
 
-import zipfile
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_engine import DataError, require
+from fusion_engine import require
+from fusion_engine_digits.arrays import Arrays, arrays_in, npz_at
+from fusion_engine_digits.speech import Bank, Speech, packaged_bank
 
-ARRAY_OF = {"image": "image", "mirror": "image", "strokes": "strokes", "label": "label"}
+ARRAY_OF = {
+    "image": "image",
+    "mirror": "image",
+    "strokes": "strokes",
+    "audio": "audio",
+    "text": "label",
+    "label": "label",
+}
 """The array that each modality is made from."""
 COARSE = 16
 """The brightest value of the packaged images; others count to 255."""
-TEST_FOLD = 4
-"""The fold that is the test split where a file has folds and no test flag."""
+RATE = 8000
+"""The rate of audio in Hz where a file does not say it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +32,8 @@ class Source:
     """The arrays of a data set, n rows each; those that no modality needs are None.
 
     image uint8 [n h w] (0..255); strokes float32 [n l 3] (dx, dy, pen lifted after this point) of which ``length`` [n]
-    points are valid; label [n]; test [n], True for the rows to report on.
+    points are valid; label [n]; test [n], True for the rows to report on. Clip i of ``speech`` belongs to row i, or,
+    where there is a ``bank``, to none.
     """
 
     test: NDArray[np.bool_]
@@ -34,103 +41,78 @@ class Source:
     strokes: NDArray[np.float32] | None = None
     length: NDArray[np.int64] | None = None
     label: NDArray[np.int64] | None = None
+    speech: Speech | None = None
+    bank: Bank | None = None
 
 
-def read(path: str | None, modalities: Iterable[str]) -> Source:
-    """Read what the modalities need; without a path, from the packaged data set.
+def read(path: str | None, needed: Set[str], fold: int) -> Source:
+    """Read the arrays that are needed; without a path, from the packaged data set.
 
     Raises:
         DataError: there is no such file, it is no npz, or an array is missing or malformed.
     """
-    needed = {ARRAY_OF[name] for name in modalities}
     if path is not None:
-        return _read_npz(_npz_at(Path(path)), needed)
+        with arrays_in(npz_at(Path(path))) as arrays:
+            return _source(arrays, needed, fold)
     packaged = resources.files("fusion_engine_digits") / "data" / "embedded_digits.npz"
-    with resources.as_file(packaged) as file:
-        return _read_npz(file, needed)
+    with resources.as_file(packaged) as file, arrays_in(file) as arrays:
+        source = _source(arrays, needed - {"audio"}, fold)
+    if "audio" not in needed:
+        return source
+    bank = packaged_bank()
+    return replace(source, speech=bank.speech, bank=bank)
 
 
-def _npz_at(path: Path) -> Path:
-    """Return the file itself, or the only npz of a folder."""
-    if not path.is_dir():
-        return path
-    found = sorted(path.glob("*.npz"))
-    require(
-        len(found) == 1,
-        f"cannot tell which file of {path} is the data set",
-        expected="one .npz file",
-        actual=", ".join(p.name for p in found) or "none",
-        fix="give the path of the file",
-    )
-    return found[0]
-
-
-def _read_npz(path: Path, needed: set[str]) -> Source:
-    try:
-        zipfile.ZipFile(path).close()  # np.load takes other files too
-        with np.load(path, allow_pickle=False) as arrays:
-            return _source(_Arrays(arrays, str(path)), needed)
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"cannot read {path}", expected="an .npz file of plain arrays", actual=str(error)) from error
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    """The arrays of an open file, by name, with errors that say what is wrong."""
-
-    arrays: Any
-    where: str
-
-    def first(self, *names: str) -> NDArray[Any]:
-        """Return the array under the first of the names that the file has."""
-        name = next((n for n in names if n in self.arrays), None)
-        require(
-            name is not None,
-            f"the data set {self.where} lacks an array",
-            expected=" or ".join(repr(n) for n in names),
-            actual=", ".join(self.arrays),
-        )
-        return np.asarray(self.arrays[name])
-
-    def check(self, name: str, x: NDArray[Any], kind: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        """Return x, if its type and its shape (None: any size) are as expected."""
-        fits = x.ndim == len(shape) and all(want in (None, have) for have, want in zip(x.shape, shape, strict=True))
-        require(
-            fits and np.issubdtype(x.dtype, getattr(np, kind)),
-            f"array {name!r} of {self.where} does not fit",
-            expected=f"{kind} [{' '.join('any' if s is None else str(s) for s in shape)}]",
-            actual=f"{x.dtype} {list(x.shape)}",
-        )
-        return x
-
-
-def _source(arrays: _Arrays, needed: set[str]) -> Source:
-    test = _test_flags(arrays)
+def _source(arrays: Arrays, needed: Set[str], fold: int) -> Source:
+    test = _test_flags(arrays, fold)
     n = len(test)
-    image = strokes = length = label = None
+    image = strokes = length = label = speech = None
     if "image" in needed:
         image = _full_range(arrays.check("image", arrays.first("image"), "uint8", (n, None, None)))
     if "strokes" in needed:
         strokes = arrays.check("strokes", arrays.first("strokes"), "floating", (n, None, 3)).astype(np.float32)
-        length = _length(arrays, *strokes.shape[:2])
+        length = _length(arrays, ("strokes_length", "length"), "points of strokes", *strokes.shape[:2])
     if "label" in needed:
         label = arrays.check("label", arrays.first("label"), "integer", (n,)).astype(np.int64)
-    return Source(test, image, strokes, length, label)
+    if "audio" in needed:
+        speech = _speech(arrays, n)
+    return Source(test, image, strokes, length, label, speech)
 
 
-def _test_flags(arrays: _Arrays) -> NDArray[np.bool_]:
+def _test_flags(arrays: Arrays, fold: int) -> NDArray[np.bool_]:
     """Return the test flag, or which rows are in the test fold."""
     flags = arrays.check("test or fold", arrays.first("test", "fold"), "integer", (None,))
-    return flags.astype(bool) if "test" in arrays.arrays else flags == TEST_FOLD
+    if "test" in arrays.arrays:
+        return flags.astype(bool)
+    folds = np.unique(flags).tolist()
+    require(
+        fold in folds,
+        f"no row of {arrays.where} is in fold {fold}, the test split",
+        expected=f"'fold' to be one of {folds}",
+        actual=str(fold),
+    )
+    return np.asarray(flags == fold)
 
 
-def _length(arrays: _Arrays, n: int, longest: int) -> NDArray[np.int64]:
-    """Return how many points of each row are valid."""
-    length = arrays.check("length", arrays.first("strokes_length", "length"), "integer", (n,)).astype(np.int64)
+def _speech(arrays: Arrays, n: int) -> Speech:
+    """Scale each row's samples to [-1, 1] and cut them where they end."""
+    audio = arrays.check("audio", arrays.first("audio"), "int16", (n, None))
+    length = _length(arrays, ("audio_length",), "samples of audio", *audio.shape)
+    rate = RATE
+    if "sample_rate" in arrays.arrays:
+        rate = int(arrays.check("sample_rate", arrays.first("sample_rate"), "integer", ()))
+        require(rate > 0, f"the sample rate of {arrays.where} does not fit", expected="Hz, 1 or more", actual=str(rate))
+    sounds = audio.astype(np.float32) / np.float32(2**15)
+    return Speech([x[:end] for x, end in zip(sounds, length, strict=True)], rate)
+
+
+def _length(arrays: Arrays, names: tuple[str, ...], what: str, n: int, longest: int) -> NDArray[np.int64]:
+    """Return how many points or samples of each row are valid."""
+    length = arrays.check(" or ".join(names), arrays.first(*names), "integer", (n,)).astype(np.int64)
     require(
         bool(((length >= 1) & (length <= longest)).all()),
-        f"lengths of strokes in {arrays.where} do not fit",
-        expected=f"1 to {longest} points",
+        f"{names[0]!r} of {arrays.where} does not fit",
+        expected=f"1 to {longest} {what}",
         actual=f"{length.min(initial=longest)} to {length.max(initial=0)}",
     )
     return length
