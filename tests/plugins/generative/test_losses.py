@@ -125,6 +125,23 @@ def test_the_penalty_is_half_gamma_times_the_squared_gradient_by_finite_differen
     torch.testing.assert_close(with_penalty.sum - without.sum, expected, rtol=1e-5, atol=1e-8)
 
 
+def test_lazy_penalties_are_paid_on_one_step_of_several_that_many_times(toys):
+    options = {"score": "score", "r1": 0.8, "r2": 0.3}
+    bare, plain = (
+        graph_of(toys, "relativistic", score="score", r1=0.0, r2=0.0),
+        graph_of(toys, "relativistic", **options),
+    )
+    lazy = graph_of(toys, "relativistic", **options, every=3)
+    for graph in (plain, lazy):
+        graph.load_state_dict(bare.state_dict())
+    batch = batch_of(bare)
+    for step in range(4):
+        clock = Clock(step, 0.25)
+        without, each, found = (term_of(g, batch, "discriminator", clock)[1].sum for g in (bare, plain, lazy))
+        expected = without + 3 * (each - without) if step % 3 == 0 else without
+        torch.testing.assert_close(found, expected)
+
+
 def test_the_estimated_gradient_agrees_with_the_exact_one_in_the_mean(toys):
     graph = graph_of(toys, "relativistic", score="score").double()
     x = graph.modalities["x"].example(1).data.double().expand(20_000, -1)
