@@ -11,3 +11,9 @@ if TYPE_CHECKING:
 @hookimpl
 def register_components(registry: "Registry") -> None:
     """Register what this plugin offers."""
+    registry.modality("mel", "fusion_engine_audio.mel:Mel")
+    registry.modality("waveform", "fusion_engine_audio.waveform:Waveform")
+    registry.encoder("mel_cnn", "fusion_engine_audio.mel_encoder:MelCNN")
+    registry.encoder("wave_cnn", "fusion_engine_audio.wave_encoder:WaveCNN")
+    registry.decoder("mel", "fusion_engine_audio.mel_decoder:MelDecoder")
+    registry.decoder("wave_cnn", "fusion_engine_audio.wave_decoder:WaveDecoder")
