@@ -306,8 +306,11 @@ _Dumper.add_representer(dict, _mapping)
 _Dumper.add_representer(list, _list)
 
 
+def as_yaml(config: RunConfig) -> str:
+    """Write a config as the text of a YAML file."""
+    return yaml.dump(config.plain(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
 def write_config(config: RunConfig, path: Path) -> None:
     """Write a config so that ``read_config`` returns the same."""
-    path.write_text(
-        yaml.dump(config.plain(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True), encoding="utf-8"
-    )
+    path.write_text(as_yaml(config), encoding="utf-8")

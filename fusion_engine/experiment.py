@@ -15,8 +15,9 @@ from fusion_engine.errors import ConfigError
 from fusion_engine.judging import check_label, train_judges
 from fusion_engine.measuring import figures
 from fusion_engine.model import Context, FusionModel
-from fusion_engine.report.markdown import write_report
+from fusion_engine.report.facts import run_facts
 from fusion_engine.report.overview import overview
+from fusion_engine.report.page import write_page
 from fusion_engine.report.progress import ProgressBars
 from fusion_engine.report.samples import write_signals
 from fusion_engine.report.tables import figures_table, read_csv, write_csv, write_json
@@ -35,8 +36,8 @@ def run_experiment(
 ) -> FusionModel:
     """Build, train and save the model of a config; judge it and draw its samples where the config says how.
 
-    The folder gets ``model/`` (the artefact), ``checkpoint.pt``, ``history.csv`` and, with an ``evaluation`` section,
-    ``report.md``, ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
+    The folder gets ``model/`` (the artefact), ``checkpoint.pt``, ``history.csv``, ``report.html`` and, with an
+    ``evaluation`` section, ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
 
     Raises:
         FusionError: the config or the data is wrong.
@@ -58,11 +59,13 @@ def run_experiment(
     model.metrics["steps"] = model.progress.step
     model.save(folder / "model")
     write_csv(model.progress.history, folder / "history.csv")
-    if model.config.evaluation is not None:
-        try:
-            _judge(engine, model, data, model.config.evaluation, folder, show)
-        except KeyboardInterrupt:
-            show.print("[yellow]judging interrupted[/]: the model is kept, without figures")
+    found: list[dict[str, Any]] = []
+    try:
+        if model.config.evaluation is not None:
+            found = _judge(engine, model, data, model.config.evaluation, folder, show)
+        _report(model, data, found, folder, show)
+    except KeyboardInterrupt:
+        show.print("[yellow]judging interrupted[/]: the model is kept, without figures or report")
     show.print(f"[bold]model[/]: {folder / 'model'}", highlight=False)
     return model
 
@@ -88,7 +91,9 @@ def evaluate_run(
         raise ConfigError("the config has no 'evaluation' section, so nothing says how to judge", fix=fix)
     if (folder / "history.csv").exists():
         model.progress.history = read_csv(folder / "history.csv")
-    _judge(engine, model, engine.dataset(config), config.evaluation, folder, console or Console(quiet=True))
+    data, show = engine.dataset(config), console or Console(quiet=True)
+    found = _judge(engine, model, data, config.evaluation, folder, show)
+    _report(model, data, found, folder, show)
     return model
 
 
@@ -99,7 +104,7 @@ def _judge(
     settings: EvaluationConfig,
     folder: Path,
     show: Console,
-) -> None:
+) -> list[dict[str, Any]]:
     with show.status("training the judges, measuring"):
         found = measure(engine, model, data, settings)
         picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
@@ -108,11 +113,22 @@ def _judge(
     model.save(folder / "model")
     write_csv(found, folder / "figures.csv")
     write_json(found, folder / "figures.json")
-    context = Context(model.plugins, model.config)
-    extra = model.plugins.call("report_sections", run_directory=folder, context=context)
-    write_report(folder, model.config.name, found, [section for sections in extra for section in sections], picture)
     show.print(figures_table(found))
     show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)
+    return found
+
+
+def _report(
+    model: FusionModel, data: Dataset, figures: Sequence[Mapping[str, Any]], folder: Path, show: Console
+) -> None:
+    """Write the page of a run: on its test rows, or on training rows where there are none."""
+    context = Context(model.plugins, model.config)
+    extra = model.plugins.call("report_sections", run_directory=folder, context=context)
+    rows = data.test if len(data.test) else data.train
+    sections = [section for found in extra for section in found]
+    facts = run_facts(model, commit())
+    page = write_page(folder, model, rows=rows, figures=figures, sections=sections, facts=facts)
+    show.print(f"[bold]report[/]: {page}", highlight=False)
 
 
 def measure(engine: Engine, model: FusionModel, data: Dataset, settings: EvaluationConfig) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ def stage_started(stage: Any, model: Any, context: Any) -> None:
 
 @hookspec
 def report_sections(run_directory: Any, context: Any) -> list[tuple[str, str]]:
-    """Return extra sections of a run's ``report.md``: titles and their Markdown."""
+    """Return extra sections of a run's ``report.html``: titles and their Markdown."""
     return []
 
 

@@ -85,7 +85,7 @@ def model(folder: Path) -> FusionModel:
 
 def test_a_run_leaves_a_model_figures_and_pictures(folder: Path, model: FusionModel) -> None:
     names = {p.name for p in folder.iterdir()}
-    tables = {"figures.csv", "figures.json", "history.csv", "report.md"}
+    tables = {"figures.csv", "figures.json", "history.csv", "report.html"}
     assert names == {"checkpoint.pt", "model", "overview.png", "samples", *tables}
     history = (folder / "history.csv").read_text().splitlines()
     assert len(history) == 3
@@ -112,6 +112,19 @@ def test_a_run_leaves_a_model_figures_and_pictures(folder: Path, model: FusionMo
     card = (folder / "model" / "README.md").read_text()
     assert "- joint coherence: prior mixture: " in card
     assert "- pretrain: 2 steps of reconstruction, kl" in card
+
+
+def test_a_run_without_evaluation_leaves_a_page_without_figures(folder: Path, tmp_path: Path) -> None:
+    assert run("train", written(RUN, tmp_path / "run.yaml"), "--out", tmp_path / "plain") == 0
+    names = {p.name for p in (tmp_path / "plain").iterdir()}
+    assert names == {"checkpoint.pt", "model", "history.csv", "report.html"}
+    plain, judged = ((place / "report.html").read_text() for place in (tmp_path / "plain", folder))
+    for section in ("samples", "translations", "interpolation", "training", "graph", "environment", "config"):
+        assert f'<section id="{section}"' in plain
+        assert f'<section id="{section}"' in judged
+    assert '<section id="figures"' not in plain
+    assert '<section id="figures"' in judged
+    assert "image \N{RIGHTWARDS ARROW} mirror" in judged
 
 
 def test_a_run_is_judged_again_by_other_settings(folder: Path, tmp_path: Path) -> None:

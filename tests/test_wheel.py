@@ -53,6 +53,7 @@ def test_a_wheel_holds_the_packages_their_data_and_nothing_else(wheel: Path) -> 
     packages = {"fusion_engine", *(f"fusion_engine_{p}" for p in PLUGINS)}
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == packages
     wanted = ["fusion_engine/py.typed", "fusion_engine/__init__.pyi", "fusion_engine/testing/__init__.py"]
+    wanted += [f"fusion_engine/report/page.{ending}" for ending in ("html", "css", "js")]
     for name in [*wanted, "fusion_engine_digits/data/embedded_digits.npz", "fusion_engine_digits/data/README.md"]:
         assert name in names
     assert not {name for name in names if name.endswith((".pyc", ".pt", ".safetensors"))}

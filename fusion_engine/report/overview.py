@@ -1,67 +1,79 @@
 """One picture of a model: real, reconstructed, generated and translated samples, side by side."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fusion_engine.data import Prepared, Table
+from fusion_engine.data import Table
 from fusion_engine.model import FusionModel
-from fusion_engine.values import Media, Signal
+from fusion_engine.report import gallery
+from fusion_engine.values import Media
 
 TILE, GAP, MARGIN = 72, 6, 230
 INK, PAPER = (32, 33, 36), (255, 255, 255)
+LETTERS, LINES = 12, 5
+"""Of a text in a tile: letters a line, and lines."""
 
-Row = tuple[str, list[Media]]
+Row = tuple[str, gallery.Line]
 
 
 def overview(
     model: FusionModel, rows: Sequence[Mapping[str, Any]], path: Path, *, columns: int = 12, seed: int = 0
 ) -> Path:
-    """Draw the picture of a model's modalities that are pictures themselves, and write it as PNG.
+    """Draw the picture of a model's modalities that can be drawn, and write it as PNG.
+
+    A sound is drawn as the picture that shows it; a text is written.
 
     Args:
         model: trained.
-        rows: real rows, best from the test split, with everything present.
+        rows: real rows, best from the test split; the first ones with everything present are drawn.
         path: where to write it.
         columns: samples a line.
         seed: of the generated samples.
     """
-    names = [m for m in model.modalities if model.graph.wiring.decoder_of(m)]
-    chosen = [row for row in rows if all(row.get(m) is not None for m in names)][:columns]
-    lines: list[Row] = [(f"{m}: real", model.modalities[m].render(_real(model, chosen, m))) for m in names]
-    lines += [
-        (f"{m}: reconstructed", _render(model, s, m)) for m, s in _translated(model, chosen, names, names).items()
-    ]
-    for target in names:
-        for source in [m for m in names if m != target]:
-            signal = _translated(model, chosen, [source], [target])[target]
-            lines.append((f"{source} -> {target}", _render(model, signal, target)))
-    lines += [(f"{m}: generated", _render(model, s, m)) for m, s in model.generated_signals(columns, seed=seed).items()]
-    draw([(title, media) for title, media in lines if media and media[0].mime == "image/png"]).save(path)
+    names = gallery.decoded(model)
+    whole = (row for row in Table(rows) if all(row.get(m) is not None for m in names))
+    chosen = list(islice(whole, columns)) or gallery.choose(model, rows, columns)
+    lines: list[tuple[str, gallery.Line | None]] = [(f"{m}: real", gallery.real(model, chosen, m)) for m in names]
+    lines += [(f"{m}: reconstructed", gallery.translated(model, chosen, names, m)) for m in names]
+    pairs = [(source, target) for target in names for source in names if source != target]
+    lines += [(f"{s} -> {t}", gallery.translated(model, chosen, [s], t)) for s, t in pairs]
+    made = model.generated_signals(columns, seed=seed)
+    lines += [(f"{m}: generated", gallery.render(model, signal, m)) for m, signal in made.items()]
+    draw([(title, line) for title, line in lines if line and any(_drawable(media) for media in line)]).save(path)
     return path
 
 
-def _real(model: FusionModel, rows: Sequence[Mapping[str, Any]], name: str) -> Signal:
-    prepared = Prepared(Table(list(rows)), {name: model.modalities[name]})
-    signals = [prepared[i][name] for i in range(len(rows))]
-    return model.modalities[name].collate([s for s in signals if s is not None])
+def _drawable(media: Media | None) -> bool:
+    return media is not None and (media.mime in ("image/png", "text/plain") or media.picture is not None)
 
 
-def _translated(
-    model: FusionModel, rows: Sequence[Mapping[str, Any]], given: Sequence[str], to: Sequence[str]
-) -> dict[str, Signal]:
-    return model.translated_signals([{m: row[m] for m in given} for row in rows], to)
+def tile(media: Media) -> Image.Image:
+    """Draw one sample: its picture scaled, or its text written."""
+    if media.mime == "text/plain":
+        return _written(media.content.decode("utf-8", "replace"))
+    content = media.content if media.mime == "image/png" else media.picture or b""
+    return Image.open(io.BytesIO(content)).convert("RGB").resize((TILE, TILE), Image.Resampling.BOX)
 
 
-def _render(model: FusionModel, signal: Signal, name: str) -> list[Media]:
-    return model.modalities[name].render(signal)
+def _written(text: str) -> Image.Image:
+    page = Image.new("RGB", (TILE, TILE), PAPER)
+    lines = textwrap.wrap(text, LETTERS, max_lines=LINES, placeholder="...")
+    middle = (TILE / 2, TILE / 2)
+    font = ImageFont.load_default(11)
+    ImageDraw.Draw(page).multiline_text(
+        middle, "\n".join(lines), fill=INK, font=font, anchor="mm", align="center", spacing=2
+    )
+    return page
 
 
 def draw(lines: Sequence[Row]) -> Image.Image:
-    """Lay titled lines of pictures out as a grid."""
+    """Lay titled lines of samples out as a grid; what cannot be drawn stays empty."""
     columns = max(len(media) for _, media in lines)
     size = (MARGIN + columns * (TILE + GAP) + GAP, len(lines) * (TILE + GAP) + GAP)
     page = Image.new("RGB", size, PAPER)
@@ -70,6 +82,6 @@ def draw(lines: Sequence[Row]) -> Image.Image:
         top = GAP + i * (TILE + GAP)
         pen.text((GAP * 2, top + TILE / 2), title, fill=INK, font=font, anchor="lm")
         for j, item in enumerate(media):
-            tile = Image.open(io.BytesIO(item.content)).convert("RGB").resize((TILE, TILE), Image.Resampling.BOX)
-            page.paste(tile, (MARGIN + j * (TILE + GAP), top))
+            if item is not None and _drawable(item):
+                page.paste(tile(item), (MARGIN + j * (TILE + GAP), top))
     return page

@@ -6,7 +6,6 @@ from PIL import Image
 
 from fusion_engine import Media
 from fusion_engine.report.drawing import as_mermaid, as_text
-from fusion_engine.report.markdown import write_report
 from fusion_engine.report.overview import GAP, MARGIN, TILE, draw
 from fusion_engine.report.progress import _short
 from fusion_engine.report.tables import write_csv
@@ -41,6 +40,21 @@ def test_every_sample_stands_in_its_line_and_column():
     assert page[GAP : GAP + TILE, :MARGIN].min() < 128  # the title
 
 
+def test_a_sound_is_drawn_as_its_picture_and_a_text_is_written():
+    blue = (0, 0, 200)
+    sound = Media("audio/wav", b"RIFF", tile(blue).content)
+    text, long = Media("text/plain", b"seven"), Media("text/plain", b"one two three " * 40)
+    page = np.asarray(draw([("all", [sound, None, text, long])]))
+    cells = [page[GAP : GAP + TILE, MARGIN + i * (TILE + GAP) :][:, :TILE].astype(int) for i in range(4)]
+    assert (cells[0] == blue).all()
+    assert (cells[1] == 255).all()
+    dark = [(cell.min(-1) < 128) for cell in cells[2:]]
+    assert 20 < dark[0].sum() < dark[1].sum()
+    rows = np.flatnonzero(dark[0].any(1))
+    assert TILE / 2 - 8 < rows.mean() < TILE / 2 + 8  # one line, in the middle
+    assert not dark[1][[0, 1, -2, -1]].any()  # shortened
+
+
 def test_a_graph_as_text_says_who_feeds_whom_and_whose_it_is(engine):
     lines = as_text(engine.check(GAN)).splitlines()
     assert lines[0] == "image: modality/image.image"
@@ -65,21 +79,3 @@ def test_csv_has_all_columns_that_occur(tmp_path):
 def test_a_loss_of_both_players_is_told_apart():
     shown = _short({"discriminator/game": 0.5, "generator/kl": 12.345, "generator/game": 2.0})
     assert shown == "D game 0.5  kl 12.3  G game 2"
-
-
-def test_a_report_has_figures_picture_and_what_plugins_add(tmp_path):
-    figure = {"name": "coverage", "value": 0.51234, "real": 0.9, "note": "n"}
-    path = write_report(tmp_path, "run", [figure], [("Mine", "text\n")], tmp_path / "overview.png")
-    assert path.read_text(encoding="utf-8").splitlines() == [
-        "# run",
-        "",
-        "![real, reconstructed, translated and generated samples](overview.png)",
-        "",
-        "| figure, test split | model | real data | note |",
-        "| --- | --- | --- | --- |",
-        "| coverage | 0.512 | 0.900 | n |",
-        "",
-        "## Mine",
-        "",
-        "text",
-    ]
