@@ -114,7 +114,7 @@ def _test(judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], l
 def _conditional(
     model: FusionModel, judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], label: str
 ) -> Iterator[Figure]:
-    """Translate from every subset of the modalities to every other one; then average over subsets of a size."""
+    """Translate from every subset of the modalities to every other one; averages over subsets of a size come first."""
     sources = [m for m in model.modalities if m in judges]
     known = _test(judges, test, real, label)
     ambiguous = {m for m in sources if bool((known.truth[m].sum(1) > 1).any())}
@@ -122,7 +122,6 @@ def _conditional(
     for size in range(1, len(sources)):
         for subset in combinations(sources, size):
             found[subset] = list(_from(model, judges, subset, known))
-            yield from found[subset]
     never = ", ".join(sorted(ambiguous))
     for size in range(1, len(sources)):
         chosen = {s: figures for s, figures in found.items() if len(s) == size}
@@ -130,6 +129,7 @@ def _conditional(
         clear = {s: figures for s, figures in chosen.items() if ambiguous.isdisjoint(s)}
         if ambiguous:
             yield from _mean_figure(f"conditional coherence: mean from {size}, {never} never a source", clear)
+    yield from (figure for each in found.values() for figure in each)
 
 
 def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ...], known: _Test) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Text: its modality, Transformer encoder and decoder."""
+"""Texts: their modality, encoder and decoders."""
 
 from typing import TYPE_CHECKING
 
@@ -11,3 +11,7 @@ if TYPE_CHECKING:
 @hookimpl
 def register_components(registry: "Registry") -> None:
     """Register what this plugin offers."""
+    registry.modality("text", "fusion_engine_text.modality:Text")
+    registry.encoder("transformer", "fusion_engine_text.transformer_encoder:TransformerEncoder")
+    registry.decoder("rnn", "fusion_engine_text.rnn_decoder:RNNDecoder")
+    registry.decoder("transformer", "fusion_engine_text.transformer_decoder:TransformerDecoder")
