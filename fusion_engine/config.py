@@ -241,7 +241,9 @@ def override(values: Any, settings: Sequence[str]) -> Any:
             raise ConfigError("a setting is key.key=value", actual=setting, fix="such as data.with.seed=1")
         place = changed
         for key in way:
-            place = place.setdefault(key, {}) if isinstance(place, dict) else place[_index(place, key, setting)]
+            if isinstance(place, dict) and place.get(key) is None:
+                place[key] = {}
+            place = place[key if isinstance(place, dict) else _index(place, key, setting)]
         place[last if isinstance(place, dict) else _index(place, last, setting)] = _parse(value, f"--set {path}")
     return changed
 

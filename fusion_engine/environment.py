@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -33,8 +34,12 @@ def check_environment(plugins: Plugins) -> list[Check]:
     return found
 
 
+@cache
 def commit() -> str:
-    """Name the commit that fusion_engine runs from, with ``-dirty`` where files differ; empty for an installed one."""
+    """Name the commit that fusion_engine runs from, with ``-dirty`` where files differ; empty for an installed one.
+
+    As it was when first asked: ask before hours of training, for a process keeps the code that it began with.
+    """
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]

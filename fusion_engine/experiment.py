@@ -1,5 +1,6 @@
 """From a config to a run folder: train, save, judge, draw."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from fusion_engine.config import EvaluationConfig, override, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
 from fusion_engine.errors import ConfigError
-from fusion_engine.judging import check_label, train_judges
+from fusion_engine.judging import PrepareTest, check_label, train_judges
 from fusion_engine.measuring import figures
 from fusion_engine.model import Context, FusionModel
 from fusion_engine.report.facts import run_facts
@@ -21,7 +22,10 @@ from fusion_engine.report.page import write_page
 from fusion_engine.report.progress import ProgressBars
 from fusion_engine.report.samples import write_signals
 from fusion_engine.report.tables import figures_table, read_csv, write_csv, write_json
+from fusion_engine.training import Callback
 
+JUDGED_BY = ("data", "evaluation")
+"""The sections of a config that say how a trained model is judged."""
 SHOWN = 12
 """Samples a line in the picture, and written as files."""
 
@@ -42,6 +46,7 @@ def run_experiment(
     Raises:
         FusionError: the config or the data is wrong.
     """
+    commit()  # noted before hours of training, in which the files may change
     show = console or Console(quiet=True)
     config = read_config(source)
     folder = out or Path("runs") / config.name
@@ -50,11 +55,13 @@ def run_experiment(
     show.print(
         f"[bold]{model.config.name}[/]: {len(data.train)} rows, {len(model.graph.wiring.nodes)} nodes", highlight=False
     )
+    callbacks: list[Callback] = [ProgressBars(show)]
     if model.config.evaluation is not None:
         check_label(model, data.train, data.test, model.config.evaluation)
+        callbacks.append(PrepareTest(model, data.test))
     folder.mkdir(parents=True, exist_ok=True)  # what cannot be written to fails before training, not after
     started = time.monotonic()
-    model.fit(data.train, directory=folder, resume=resume, callbacks=[ProgressBars(show)])
+    model.fit(data.train, directory=folder, resume=resume, callbacks=callbacks)
     model.metrics["seconds"] = round(time.monotonic() - started, 1)
     model.metrics["steps"] = model.progress.step
     model.save(folder / "model")
@@ -78,12 +85,17 @@ def evaluate_run(
     Args:
         engine: with the plugins that the model needs.
         folder: of the run.
-        settings: changes of the config, such as ``data.with.path=other.npz`` or ``evaluation.samples=2000``.
+        settings: changes of the sections ``data`` and ``evaluation``, such as ``data.with.path=other.npz`` or
+            ``evaluation.samples=2000``.
         console: to show the figures on.
 
     Raises:
-        FusionError: there is no model, or its config has no data or no evaluation.
+        FusionError: there is no model, its config has no data or no evaluation, or a setting is of another section.
     """
+    for setting in settings:
+        if re.split("[.=]", setting)[0] not in JUDGED_BY:
+            fix = "train another model for what shapes it"
+            raise ConfigError("a trained model is judged by other data or evaluation alone", actual=setting, fix=fix)
     model = engine.load(folder / "model")
     config = read_config(override(model.config.plain(), settings))
     if config.evaluation is None:

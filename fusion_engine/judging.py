@@ -18,8 +18,11 @@ from fusion_engine.engine import Engine
 from fusion_engine.errors import DataError
 from fusion_engine.model import FusionModel
 from fusion_engine.run import Run
+from fusion_engine.training import Callback, Trainer
 from fusion_engine.values import Batch, Features, Signal
 
+LEAST = 6
+"""Rows of a modality that each split needs: coverage looks at a sample's fifth neighbour."""
 TARGET = "judged_label"
 """What a judge calls the label: a name that no modality is likely to have."""
 CHUNK = 512
@@ -101,8 +104,8 @@ def check_label(
     """Check that there is something to judge, and to judge by, before hours of training.
 
     Raises:
-        DataError: no row has the label, the test split has a class that the training split lacks, or a modality that is
-            to be judged never stands beside a label.
+        DataError: no row has the label, the test split has a class that the training split lacks, there is nothing to
+            judge, or a modality that is to be judged stands beside a label in too few rows.
     """
     label = settings.label
     known, asked = ({row[label] for row in whole_rows(rows, [label])} for rows in (train, test))
@@ -112,17 +115,58 @@ def check_label(
         fix = "add the label to the data set's modalities"
         raise DataError(f"the data has no column {label!r} to judge by", where=where, actual=columns, fix=fix)
     if asked - known:
-        unseen = ", ".join(map(str, asked - known))
+        unseen = ", ".join(sorted(map(str, asked - known)))
         raise DataError(
             "the test split has classes that no judge has learned",
             where=where,
             actual=unseen,
             fix="split the data anew",
         )
-    for name in judged(model, settings):
+    names = judged(model, settings)
+    if not names:
+        raise DataError(
+            f"the model makes nothing but {label!r}, so there is nothing to judge",
+            where=where,
+            expected="a decoder of another modality",
+            fix="leave 'evaluation' out",
+        )
+    for name in names:
         for split, rows in (("training", train), ("test", test)):
-            if not whole_rows(rows, [name, label]):
-                raise DataError(f"no row of the {split} split has both {name!r} and {label!r}", where=where)
+            found = len(whole_rows(rows, [name, label]))
+            if found < LEAST:
+                few = f"only {found} rows of the {split} split have" if found else f"no row of the {split} split has"
+                raise DataError(f"{few} both {name!r} and {label!r}", where=where, expected=f"at least {LEAST}")
+
+
+class PrepareTest(Callback):
+    """Prepare the test rows before the first step: one that does not fit the model is told now, not hours later.
+
+    Args:
+        model: that is about to be trained; its modalities have learned from the training rows.
+        rows: of the test split.
+    """
+
+    def __init__(self, model: FusionModel, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.model, self.rows = model, rows
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Prepare every row.
+
+        Raises:
+            DataError: one does not fit.
+        """
+        prepared = Prepared(self.rows, self.model.modalities)
+        try:
+            for i in range(len(prepared)):
+                prepared[i]
+        except DataError as error:
+            raise DataError(
+                error.problem,
+                where=f"test split, {error.where}",
+                expected=error.expected,
+                actual=error.actual,
+                fix=error.fix,
+            ) from error
 
 
 def whole_rows(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -29,6 +29,9 @@ class Loss(nn.Module, ABC):
         weight: multiplies it in the sum that is minimised; what is logged is the term without it.
     """
 
+    draws_fitted: bool = False
+    """True where it draws from priors fitted to posteriors: they are fitted when a stage with it begins."""
+
     def __init__(self, graph: Graph, players: Iterable[Player], weight: float = 1.0) -> None:
         super().__init__()
         self.players = frozenset(players)

@@ -36,14 +36,14 @@ class Figure:
     Args:
         name: of what.
         value: of the model.
-        real: of real data: the ceiling, or the floor of a distance.
+        real: of real data: the ceiling, or the floor of a distance; None where no test row tells it.
         chance: what guessing scores, where it does.
         note: how to read it.
     """
 
     name: str
     value: float
-    real: float
+    real: float | None
     chance: float | None = None
     note: str = ""
 
@@ -143,21 +143,17 @@ def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ..
         share = agreement_of_sets(truth[rows], judges[target].admitted(signal))
         beside = known.having([*subset, target])
         sets = truth[beside], known.seen[target][beside]
-        ceiling, chance = (agreement_of_sets(*sets), chance_of_sets(*sets)) if len(beside) else (_NAN, _NAN)
+        ceiling, chance = (agreement_of_sets(*sets), chance_of_sets(*sets)) if len(beside) else (None, None)
         name = f"conditional coherence: {'+'.join(subset)} -> {target}"
         yield Figure(name, share, ceiling, chance, _interval(share, len(rows)))
-
-
-_NAN = float("nan")
 
 
 def _mean_figure(name: str, found: Mapping[tuple[str, ...], Sequence[Figure]]) -> Iterator[Figure]:
     whole = [figure for figures in found.values() for figure in figures]
     if whole:
-        value, real, chance = (
-            _mean([x for x in column if x is not None])
-            for column in zip(*((f.value, f.real, f.chance) for f in whole), strict=True)
-        )
+        value = _mean([figure.value for figure in whole])
+        known = [(f.real, f.chance) for f in whole if f.real is not None and f.chance is not None]
+        real, chance = (_mean(column) for column in zip(*known, strict=True)) if known else (None, None)
         yield Figure(name, value, real, chance, f"over {len(whole)} pairs of sources and target")
 
 
@@ -171,7 +167,7 @@ def _joint(
     if len(judges) < 2:
         return
     real = [judged.admitted for judged in together.values()]
-    ceiling, chance = (f(*real) for f in (agreement_of_sets, chance_of_sets)) if real else (_NAN, _NAN)
+    ceiling, chance = (f(*real) for f in (agreement_of_sets, chance_of_sets)) if real else (None, None)
     for prior in (TRAINING, *model.graph.fitted_priors()):
         signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
         share = agreement_of_sets(*(judges[m].admitted(signals[m]) for m in judges))

@@ -1,6 +1,6 @@
 """A fused model: fit it, generate, translate, reconstruct, impute, predict, save."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,9 +17,10 @@ from fusion_engine.config import RunConfig
 from fusion_engine.data import Prepared, Table, collate
 from fusion_engine.errors import DataError, FusionError, nearest
 from fusion_engine.graph import Graph
+from fusion_engine.losses import Loss
 from fusion_engine.noise import Noise
 from fusion_engine.plugins import Plugins
-from fusion_engine.run import Run, prior_draw
+from fusion_engine.run import Run, fitted_draws, prior_draw
 from fusion_engine.training import Callback, Trainer
 from fusion_engine.training.trainer import Progress
 from fusion_engine.values import Batch, Posterior, Signal
@@ -111,7 +112,12 @@ class FusionModel:
         rows = self.prepare(data)
         context = Context(self.plugins, self.config)
         extra = self.plugins.call("configure_callbacks", model=self, config=self.config, context=context)
-        own = [_Stages(self, context), *callbacks, *(c for found in extra for c in found or [])]
+        own = [
+            _FittedPriors(self, rows),
+            _Stages(self, context),
+            *callbacks,
+            *(c for found in extra for c in found or []),
+        ]
         where = None if directory is None else Path(directory)
         trainer = Trainer(self.graph, self.config, rows, directory=where, callbacks=own, fabric=fabric)
         self.progress = trainer.fit(resume=resume)
@@ -121,10 +127,13 @@ class FusionModel:
 
     def fit_priors(self, rows: Prepared) -> None:
         """Fit every prior that is wired ``of`` posteriors to draws from them on the given rows."""
+        training = {module: module.training for module in self.graph.modules()}
         for name, posteriors in self.graph.fitted_priors().items():
             z = self.latents(rows, posteriors, sample=True)
             prior = cast(Any, self.graph[name])
             prior.fit(z.to(self.device))
+        for module, mode in training.items():
+            module.training = mode
 
     # Evaluation
 
@@ -193,27 +202,22 @@ class FusionModel:
     def _empty(self, n: int) -> Prepared:
         return Prepared([{} for _ in range(n)], self.modalities)
 
-    def _priors(self, prior: str | None) -> dict[str, tuple[str, ...]]:
+    def _priors(self, prior: str | None) -> list[str]:
         fitted = self.graph.fitted_priors()
         if prior is None:
-            return {name: of for name, of in fitted.items() if bool(getattr(self.graph[name], "fitted", True))}
+            return [name for name in fitted if bool(getattr(self.graph[name], "fitted", True))]
         if prior == TRAINING:
-            return {}
+            return []
         if prior not in fitted:
             raise FusionError(f"there is no fitted prior {prior!r}", fix=nearest(prior, [TRAINING, *fitted]))
-        return {prior: fitted[prior]}
+        return [prior]
 
     def _draws(self, run: Run, prior: str | None) -> dict[str, Posterior]:
         """Draw z of every posterior from its fitted prior, or from the one it is trained with."""
         b, noise = len(run.batch), run.noise("generate")
         wiring = self.graph.wiring
         draws = {p: prior_draw(self.graph, p, b, noise.at(p)) for p in wiring.of_kind("posterior")}
-        for name, posteriors in self._priors(prior).items():
-            drawn = cast(Callable[[int], Posterior], self.graph[name])(b).sampled(noise.at(name))
-            widths = [self.graph.posterior(p).latent for p in posteriors]
-            draws |= {
-                p: draws[p].with_z(part) for p, part in zip(posteriors, torch.split(drawn.z, widths, -1), strict=True)
-            }
+        draws |= fitted_draws(self.graph, self._priors(prior), b, noise)
         return draws
 
     @torch.no_grad()
@@ -450,6 +454,18 @@ def _learned(name: str, modality: Modality, table: Table) -> dict[str, Any]:
         raise DataError(
             error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
         ) from error
+
+
+class _FittedPriors(Callback):
+    """Fits priors to posteriors at the start of every stage with a loss that draws from them."""
+
+    def __init__(self, model: FusionModel, rows: Prepared) -> None:
+        self.model, self.rows = model, rows
+
+    def on_stage_start(self, trainer: Trainer, stage: Any, steps: int) -> None:
+        """Fit, but not where a stage goes on from a checkpoint: that holds what was fitted."""
+        if trainer.progress.done == 0 and any(cast(Loss, self.model.graph.loss(n)).draws_fitted for n in stage.losses):
+            self.model.fit_priors(self.rows)
 
 
 class _Stages(Callback):

@@ -3,7 +3,7 @@
 Asking a run for a node computes what it needs, once. A replay is the same graph with other values in some places.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -21,7 +21,8 @@ from fusion_engine.noise import Noise
 from fusion_engine.values import Batch, Features, Posterior, Rows, Signal
 from fusion_engine.wiring import Node
 
-Source = Literal["prior", "reconstruction"]
+Source = Literal["prior", "fitted", "reconstruction"]
+"""What generation starts from: draws from the priors of training, from fitted ones, or from the posteriors."""
 T = TypeVar("T")
 
 
@@ -296,7 +297,8 @@ class Run:
         """Return the run in which every posterior gives way to what generation starts from.
 
         Args:
-            source: a draw from each posterior's prior, or one component of the posterior itself.
+            source: a draw from each posterior's prior, or from the fitted one where it has such; or one component of
+                the posterior itself.
             detach: cut z from the encoders.
         """
         values = {p: (lambda p=p: self._start(p, source, detach)) for p in self._replaceable()}
@@ -304,10 +306,16 @@ class Run:
 
     def _start(self, posterior: str, source: Source, detach: bool) -> Posterior:
         noise = self.noise("start", source, posterior)
-        if source == "prior":
-            return prior_draw(self.graph, posterior, len(self.batch), noise)
+        if source != "reconstruction":
+            fitted = self._fitted() if source == "fitted" else {}
+            return fitted.get(posterior) or prior_draw(self.graph, posterior, len(self.batch), noise)
         one = cast(Posterior, self[posterior]).one(noise)
         return one.detached() if detach else one
+
+    def _fitted(self) -> Mapping[str, Posterior]:
+        """Draw from all fitted priors at once: one may stand for several posteriors."""
+        noise, names = self.noise("start", "fitted"), self.graph.fitted_priors()
+        return self._once("fitted", lambda: fitted_draws(self.graph, names, len(self.batch), noise))
 
     def fake(self, source: Source, *, detach: bool = True) -> "Run":
         """Return the view of generated data that discriminators score.
@@ -422,6 +430,18 @@ def prior_draw(graph: Graph, posterior: str, b: int, noise: Noise) -> Posterior:
     """Draw b rows from the prior that a posterior is trained with; no encoder runs."""
     prior = graph.prior_of(posterior)
     return cast(Posterior, prior(b)).sampled(noise)
+
+
+def fitted_draws(graph: Graph, priors: Iterable[str], b: int, noise: Noise) -> dict[str, Posterior]:
+    """Draw b rows of every posterior that the given priors were fitted to."""
+    draws: dict[str, Posterior] = {}
+    for name in priors:
+        posteriors = graph.fitted_priors()[name]
+        z = cast(Posterior, graph[name](b)).sampled(noise.at(name)).z
+        parts = torch.split(z, [graph.posterior(p).latent for p in posteriors], -1)
+        for p, part in zip(posteriors, parts, strict=True):
+            draws[p] = prior_draw(graph, p, b, noise.at(p)).with_z(part)
+    return draws
 
 
 def embeds(encoder: Encoder) -> bool:

@@ -12,9 +12,10 @@ from fusion_engine.config import RunConfig, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
 from fusion_engine.errors import ConfigError
-from fusion_engine.judging import Judge, check_label, train_judges
+from fusion_engine.judging import Judge, PrepareTest, check_label, train_judges
 from fusion_engine.measuring import figures
 from fusion_engine.report.tables import read_csv, write_csv
+from fusion_engine.signature import config_model
 
 
 def study(
@@ -40,13 +41,14 @@ def study(
 
     Raises:
         ConfigError: there is no variant, one has no data or no evaluation, or they differ in modalities.
+        KeyboardInterrupt: a run was interrupted; it is not in the tables, and a further call repeats it.
     """
     show = console or Console(quiet=True)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "figures.csv"
-    rows = read_csv(path) if path.exists() else []
+    rows = [row | {"variant": str(row["variant"])} for row in read_csv(path)] if path.exists() else []
     for seed in seeds:
-        configs = {name: _seeded(config, seed) for name, config in variants.items()}
+        configs = {name: _seeded(engine, config, seed) for name, config in variants.items()}
         _check(configs)
         judges: dict[str, Judge] = {}
         for name, config in configs.items():
@@ -59,10 +61,13 @@ def study(
     return rows
 
 
-def _seeded(config: Mapping[str, Any], seed: int) -> RunConfig:
+def _seeded(engine: Engine, config: Mapping[str, Any], seed: int) -> RunConfig:
     plain = read_config(config).plain()
     plain.setdefault("train", {})["seed"] = seed
-    plain.get("data", {}).setdefault("with", {})["seed"] = seed
+    if "data" in plain:
+        dataset = engine.registry.resolve(plain["data"]["use"], "dataset").load()
+        if "seed" in config_model(dataset).model_fields:
+            plain["data"].setdefault("with", {})["seed"] = seed
     return read_config(plain)
 
 
@@ -80,17 +85,20 @@ def _check(configs: Mapping[str, RunConfig]) -> None:
 
 
 def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge]) -> list[dict[str, Any]]:
+    code = commit()  # noted before hours of training, in which the files may change
     model = engine.build(config)
     data, settings = engine.dataset(config), config.evaluation
     assert settings is not None
     check_label(model, data.train, data.test, settings)
     started = time.monotonic()
-    model.fit(data.train)
+    model.fit(data.train, callbacks=[PrepareTest(model, data.test)])
+    if model.metrics["interrupted"]:
+        raise KeyboardInterrupt
     seconds = round(time.monotonic() - started, 1)
     if not judges:
         judges |= train_judges(engine, model, data.train, settings, data.labels)
-    run = {"variant": name, "seed": config.train.seed, "steps": model.progress.step, "seconds": seconds}
-    run["commit"] = commit()
+    run: dict[str, Any] = {"variant": name, "seed": config.train.seed, "steps": model.progress.step}
+    run |= {"seconds": seconds, "commit": code}
     return [run | figure.as_dict() for figure in figures(model, judges, data.train, data.test, settings)]
 
 

@@ -127,7 +127,9 @@ def test_a_run_without_evaluation_leaves_a_page_without_figures(folder: Path, tm
     assert "image \N{RIGHTWARDS ARROW} mirror" in judged
 
 
-def test_a_run_is_judged_again_by_other_settings(folder: Path, tmp_path: Path) -> None:
+def test_a_run_is_judged_again_by_other_settings(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copied = tmp_path / "small"
     shutil.copytree(folder, copied)
     first = json.loads((copied / "figures.json").read_text())
@@ -138,6 +140,8 @@ def test_a_run_is_judged_again_by_other_settings(folder: Path, tmp_path: Path) -
     noisy = json.loads((copied / "figures.json").read_text())
     assert [f["name"] for f in noisy] == [f["name"] for f in first]
     assert [f["value"] for f in noisy] != [f["value"] for f in first]
+    capsys.readouterr()
+    refused(capsys, ["evaluate", copied, "--set", "train.seed=1"], "other data or evaluation alone", "train.seed=1")
 
 
 def test_settings_change_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,14 @@
 """Judges find coherence where there is some, chance where there is none, and each figure stands beside real data's."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from fusion_engine import DataError, Engine, FusionModel
 from fusion_engine.config import EvaluationConfig
-from fusion_engine.judging import check_label, judge_rows, train_judges
+from fusion_engine.judging import PrepareTest, check_label, judge_rows, train_judges
 from fusion_engine.measuring import figures
 
 SETTINGS = EvaluationConfig(label="kind", samples=100, epochs=12)
@@ -77,9 +79,28 @@ def test_what_cannot_be_judged_is_refused_before_training(trained):
         ([{**row, "kind": None} for row in train], "no column 'kind'"),
         ([row for row in train if row["kind"] == 0], "no judge has learned"),
         ([{**row, "a": None} for row in train], "no row of the training split has both 'a' and 'kind'"),
+        (train[:5], "only 5 rows of the training split have both 'a' and 'kind'"),
     ):
         with pytest.raises(DataError, match=message):
             check_label(model, broken, test, SETTINGS)
+
+
+def test_a_model_that_makes_nothing_is_not_judged(engine, trained):
+    _, train, _ = trained
+    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 4}}}
+    parts = {"a": small, "kind": "modality/tabular.category"}
+    with pytest.raises(DataError, match="nothing to judge"):
+        check_label(engine.recipe("classifier", parts, target="kind"), train, rows(10, 5), SETTINGS)
+
+
+def test_a_test_row_that_does_not_fit_is_refused_before_the_first_step(engine, trained):
+    _, train, _ = trained
+    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 4}}}
+    model = engine.recipe("vae", {"a": small}, latent=4, epochs=1)
+    larger = [*rows(3, 0), {"a": np.zeros((9, 9)), "kind": 0}]
+    with pytest.raises(DataError, match="test split, row 3, modality 'a'"):
+        model.fit(train, callbacks=[PrepareTest(model, larger)])
+    assert model.progress.step == 0
 
 
 def test_gaps_in_the_test_split_are_left_out(trained):
@@ -90,6 +111,16 @@ def test_gaps_in_the_test_split_are_left_out(trained):
     expected = {f.name: f.value for f in figures(model, judges, train, whole[3:], SETTINGS)}
     name = "conditional coherence: a -> b"
     assert found[name] == expected[name]
+
+
+def test_what_no_test_row_tells_is_left_open(trained):
+    model, train, judges = trained
+    whole = rows(40, 7)
+    apart = [{**row, "a" if i % 2 else "b": None} for i, row in enumerate(whole)]
+    found = {f.name: f for f in figures(model, judges, train, apart, SETTINGS)}
+    names = ("conditional coherence: a -> b", "conditional coherence: mean from 1", "joint coherence: prior mixture")
+    assert [(found[name].real, found[name].chance) for name in names] == [(None, None)] * 3
+    json.dumps([f.as_dict() for f in found.values()], allow_nan=False)
 
 
 def test_half_a_judge_judges_nothing(engine, trained, monkeypatch):

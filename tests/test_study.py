@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fusion_engine import ConfigError, Engine
+from fusion_engine import ConfigError, DataError, Engine, FusionModel
 from fusion_engine.report.tables import read_csv
 from fusion_engine.study import as_markdown, study
 
@@ -69,6 +69,36 @@ def test_the_table_holds_means_and_deviations() -> None:
         "|---|---|---|---|---|",
         f"| coverage: image | {mean:.3f} ± {deviation:.3f} | 20.0 | 0.900 ± 0.000 |  |",
     ]
+
+
+def test_an_interrupted_run_is_not_in_the_tables(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: FusionModel, data: Any, **options: Any) -> FusionModel:
+        self.metrics["interrupted"] = True
+        return self
+
+    monkeypatch.setattr(FusionModel, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(engine, {"short": SMALL}, [0], tmp_path)
+    assert not (tmp_path / "figures.csv").exists()
+
+
+def test_a_data_set_without_a_seed_is_the_same_for_every_seed(tmp_path: Path) -> None:
+    source = """
+from fusion_engine import Dataset, hookimpl
+
+class Fixed(Dataset):
+    train = validation = test = ({"image": None},)
+
+@hookimpl
+def register_components(registry):
+    registry.dataset("fixed", Fixed)
+"""
+    (tmp_path / "fixed.py").write_text(source)
+    fixed = {**SMALL, "data": {"use": "dataset/fixed"}}
+    with pytest.raises(DataError, match="no column 'label'"):  # and not that it has no key 'seed'
+        study(Engine(plugins=[tmp_path / "fixed.py"]), {"a": fixed}, [0], tmp_path)
 
 
 def test_what_cannot_be_compared_is_refused(engine: Engine, tmp_path: Path) -> None:

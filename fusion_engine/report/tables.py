@@ -39,11 +39,14 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _number(text: str) -> float | int | str:
+    """Read what ``write_csv`` writes of a number; "0123e45678" is the name of a commit."""
     for kind in (int, float):
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             continue
+        if str(value) == text:
+            return value
     return text
 
 

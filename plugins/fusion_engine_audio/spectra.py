@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fusion_engine import ConfigError
 from fusion_engine_audio.mel_scale import mel_filters
@@ -105,15 +106,18 @@ class Spectra:
     def griffin_lim(self, magnitude: Float[Tensor, "b k t"], samples: int) -> Float[Tensor, "b n"]:
         """Find sounds of such magnitudes, starting from phase zero.
 
-        Fast Griffin-Lim, Perraudin, Balazs and Søndergaard, WASPAA 2013.
+        Fast Griffin-Lim, Perraudin, Balazs and Søndergaard, WASPAA 2013. A silent frame is put behind: up to a hop of
+        samples after the centre of the last one lies under the end of its window alone, and would be divided by it.
         """
+        length = magnitude.shape[-1] * self.hop
+        magnitude = pad(magnitude, [0, 1])
         phase = torch.ones_like(magnitude, dtype=torch.complex64)
         before = torch.zeros_like(phase)
         for _ in range(_ITERATIONS):
-            found = self._stft(self._istft(magnitude * phase, samples))
+            found = self._stft(self._istft(magnitude * phase, length))
             phase = found - before * (_MOMENTUM / (1 + _MOMENTUM))
             phase, before = phase / (phase.abs() + _TINY), found
-        return self._istft(magnitude * phase, samples)
+        return self._istft(magnitude * phase, length)[:, :samples]
 
     def _stft(self, sound: Float[Tensor, "*b n"]) -> Complex[Tensor, "*b k t"]:
         spectrum = torch.stft(sound, self.window, self.hop, window=self._hann, pad_mode="constant", return_complex=True)

@@ -1,4 +1,4 @@
-"""Handwritten digits as images and pen strokes: a multimodal data set that needs no download."""
+"""Digits as images, pen strokes, speech and phrases: a multimodal data set that needs no download."""
 
 from typing import TYPE_CHECKING
 

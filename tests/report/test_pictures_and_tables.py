@@ -8,7 +8,7 @@ from fusion_engine import Media
 from fusion_engine.report.drawing import as_mermaid, as_text
 from fusion_engine.report.overview import GAP, MARGIN, TILE, draw
 from fusion_engine.report.progress import _short
-from fusion_engine.report.tables import write_csv
+from fusion_engine.report.tables import read_csv, write_csv
 
 GAN = {
     "modalities": {"image": {"use": "modality/image"}},
@@ -74,6 +74,11 @@ def test_csv_has_all_columns_that_occur(tmp_path):
     path = write_csv([{"a": 1}, {"a": 2, "b": 0.5}], tmp_path / "t.csv")
     with path.open(newline="") as file:
         assert list(csv.DictReader(file)) == [{"a": "1", "b": ""}, {"a": "2", "b": "0.5"}]
+
+
+def test_csv_gives_numbers_back_and_leaves_names_that_look_like_numbers(tmp_path):
+    row = {"a": 3, "b": 0.1, "c": 1e-05, "d": float("inf"), "commit": "123e456789", "other": "0012345678"}
+    assert read_csv(write_csv([row], tmp_path / "rows.csv")) == [row]
 
 
 def test_a_loss_of_both_players_is_told_apart():

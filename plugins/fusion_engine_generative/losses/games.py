@@ -15,13 +15,15 @@ from fusion_engine import BuildError, Clock, Graph, Loss, Player, Rows, Run, Ter
 
 Scores = Float[Tensor, " b"]
 Weight = Annotated[float, Field(ge=0)]
-Source = Literal["prior", "reconstruction"]
+Source = Literal["prior", "fitted", "reconstruction"]
 Fakes = dict[Source, Weight]
 
 
 class Game(Loss):
     """An adversarial game on one score head, over the fakes of one or several sources.
 
+    Sources are draws from the priors of training, from the priors fitted to the latents when the stage began, which are
+    what generation draws from, and reconstructions.
     The masses of the sources are normalised to one, so that real and fake weigh the same. In its own turn the
     discriminator may pay a penalty on the gradient at real data (R1, Mescheder et al., 2018, arXiv:1801.04406) and at
     generated data (R2), gamma / 2 E ||grad D||^2 each, which decays ``decay`` times by cosine over training
@@ -42,6 +44,7 @@ class Game(Loss):
         super().__init__(graph, ["discriminator", "generator"], weight)
         self.score, (self.r1, self.r2, self.decay, self.every) = score, penalties
         self.fakes = _shares(graph, fakes)
+        self.draws_fitted = "fitted" in self.fakes
         self.infers = graph.wiring.through_posterior(score)
 
     def rows(self, run: Run, player: Player) -> Rows:
@@ -71,6 +74,12 @@ def _shares(graph: Graph, fakes: Mapping[Source, float] | None) -> dict[Source, 
             "there is no posterior, so there are no reconstructions to judge",
             where="'fakes'",
             fix="use {prior: 1}",
+        )
+    if "fitted" in chosen and not graph.fitted_priors():
+        raise BuildError(
+            "there is no prior that is fitted to a posterior",
+            where="'fakes'",
+            fix="add one, such as {use: prior/mixture, of: post}, or use {prior: 1}",
         )
     total = sum(chosen.values())
     if total <= 0:

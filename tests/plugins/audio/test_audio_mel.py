@@ -172,6 +172,19 @@ def test_very_short_sounds_work(n):
     assert len(modality.render(signal)) == 1
 
 
+@pytest.mark.parametrize(("window", "hop", "rest"), [(256, 112, 111), (256, 128, 127), (4096, 2048, 2047)])
+def test_what_stands_behind_the_last_frame_is_no_louder_than_the_rest(window, hop, rest):
+    """The samples behind the last frame's centre lie under the end of its window, where it is nearly zero."""
+    mel = Mel(sample_rate=8000, seconds=(20 * hop + rest) / 8000, window=window, hop=hop)
+    noise = torch.randn(4, mel.bands, mel.frames, generator=torch.Generator().manual_seed(1))
+    smooth = torch.nn.functional.avg_pool1d(noise, 5, 1, 2).mT
+    for sound in mel.restore(Signal(smooth)):
+        assert len(sound) == 20 * hop + rest
+        loudness = np.sqrt(np.square(sound).mean())
+        assert np.sqrt(np.square(sound[-rest:]).mean()) < 2 * loudness
+        assert loudness > 0.05  # of a peak of 1
+
+
 def test_render_is_a_wav_file_of_what_restore_gives():
     modality = fitted([voice()])
     signal = modality.collate([modality.prepare(voice())])
