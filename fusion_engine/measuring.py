@@ -37,7 +37,7 @@ class Figure:
         name: of what.
         value: of the model.
         real: of real data: the ceiling, or the floor of a distance; None where no test row tells it.
-        chance: what guessing scores, where it does.
+        chance: what the same samples score beside rows that they were not made for: a vague sample fits many.
         note: how to read it.
     """
 
@@ -75,7 +75,8 @@ def figures(
 def _judges(judges: Mapping[str, Judge], real: Mapping[str, Judged]) -> Iterator[Figure]:
     for m, judge in judges.items():
         share = float((real[m].predicted == real[m].labels).double().mean())
-        yield Figure(f"judge of {m}: accuracy", share, 1.0, note=f"on real test data; weights {judge.digest}")
+        best = float((1 / real[m].admitted.sum(1).clamp(min=1)).mean())  # an ambiguous sample can only be guessed
+        yield Figure(f"judge of {m}: accuracy", share, best, note=f"on real test data; weights {judge.digest}")
 
 
 def _interval(share: float, n: int) -> str:
@@ -129,6 +130,8 @@ def _conditional(
         clear = {s: figures for s, figures in chosen.items() if ambiguous.isdisjoint(s)}
         if ambiguous:
             yield from _mean_figure(f"conditional coherence: mean from {size}, {never} never a source", clear)
+            neither = {s: [f for f in each if _target(f) not in ambiguous] for s, each in clear.items()}
+            yield from _mean_figure(f"conditional coherence: mean from {size}, {never} left out", neither)
     yield from (figure for each in found.values() for figure in each)
 
 
@@ -140,20 +143,24 @@ def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ..
     truth = torch.stack([known.truth[m] for m in subset]).all(0)
     given = [{m: known.rows[i][m] for m in subset} for i in rows.tolist()]
     for target, signal in model.translated_signals(given, targets).items():
-        share = agreement_of_sets(truth[rows], judges[target].admitted(signal))
+        sets = truth[rows], judges[target].admitted(signal)
+        share, chance = agreement_of_sets(*sets), chance_of_sets(*sets)
         beside = known.having([*subset, target])
-        sets = truth[beside], known.seen[target][beside]
-        ceiling, chance = (agreement_of_sets(*sets), chance_of_sets(*sets)) if len(beside) else (None, None)
+        ceiling = agreement_of_sets(truth[beside], known.seen[target][beside]) if len(beside) else None
         name = f"conditional coherence: {'+'.join(subset)} -> {target}"
         yield Figure(name, share, ceiling, chance, _interval(share, len(rows)))
+
+
+def _target(figure: Figure) -> str:
+    return figure.name.rpartition(" -> ")[2]
 
 
 def _mean_figure(name: str, found: Mapping[tuple[str, ...], Sequence[Figure]]) -> Iterator[Figure]:
     whole = [figure for figures in found.values() for figure in figures]
     if whole:
-        value = _mean([figure.value for figure in whole])
-        known = [(f.real, f.chance) for f in whole if f.real is not None and f.chance is not None]
-        real, chance = (_mean(column) for column in zip(*known, strict=True)) if known else (None, None)
+        value, chance = _mean([f.value for f in whole]), _mean([f.chance for f in whole if f.chance is not None])
+        known = [f.real for f in whole if f.real is not None]
+        real = _mean(known) if len(known) == len(whole) else None
         yield Figure(name, value, real, chance, f"over {len(whole)} pairs of sources and target")
 
 
@@ -167,10 +174,11 @@ def _joint(
     if len(judges) < 2:
         return
     real = [judged.admitted for judged in together.values()]
-    ceiling, chance = (f(*real) for f in (agreement_of_sets, chance_of_sets)) if real else (None, None)
+    ceiling = agreement_of_sets(*real) if real else None
     for prior in (TRAINING, *model.graph.fitted_priors()):
         signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
-        share = agreement_of_sets(*(judges[m].admitted(signals[m]) for m in judges))
+        sets = [judges[m].admitted(signals[m]) for m in judges]
+        share, chance = agreement_of_sets(*sets), chance_of_sets(*sets)
         note = _interval(share, settings.samples)
         yield Figure(f"joint coherence: prior {prior}", share, ceiling, chance, note)
 
@@ -184,8 +192,15 @@ def _fidelity(
         fakes = [judge.judge(s[m])[1] for s in sets]
         yield from _distances(m, real[m].features, known[m].features, fakes, seed)
         if judge.reads is not None:
-            share = _mean([float(judge.admitted(s[m]).any(1).double().mean()) for s in sets])
-            yield Figure(f"well formed: {m}", share, 1.0, note="share of samples that stand for any label")
+            yield from _readable(m, real[m].admitted, torch.cat([judge.admitted(s[m]) for s in sets]))
+
+
+def _readable(m: str, real: Bool[Tensor, "n c"], fake: Bool[Tensor, "k c"]) -> Iterator[Figure]:
+    """Measure samples whose labels are read off: whether there are any, and how vague the sample is."""
+    share = float(fake.any(1).double().mean())
+    yield Figure(f"well formed: {m}", share, 1.0, note="share of samples that stand for any label")
+    labels, known = (float(x[x.any(1)].sum(1).double().mean()) if x.any() else 0.0 for x in (fake, real))
+    yield Figure(f"labels a sample: {m}", labels, known, note="mean number that a well-formed sample stands for")
 
 
 def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], seed: int) -> Iterator[Figure]:
@@ -198,7 +213,7 @@ def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], see
     yield Figure(f"coverage: {m}", cover, best, note=note)
     share = _mean([memorising(train, test, fake).share for fake in fakes])
     note = "share of samples closer to training data than 95 % of test data are"
-    yield Figure(f"memorising: {m}", share, 0.05, note=note)
+    yield Figure(f"memorising: {m}", share, memorising(train, test, test).share, note=note)
 
 
 def _mean(values: Sequence[float]) -> float:
