@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed-$(shell cat pyproject.toml | cksum | cut -d' ' -f1)
 .PHONY: demo test lint types unit slow install clean help
 
 help:
-	@echo "make demo   train a VAE-GAN on images and pen strokes of digits, write samples and figures to runs/"
+	@echo "make demo   train a VAE-GAN on images, speech, strokes and phrases of digits; runs/digits_vae_gan/report.html"
 	@echo "make test   lint, types, tests"
 	@echo "make slow   the long tests"
 	@echo "make clean  remove the environment and build leftovers"

@@ -22,8 +22,8 @@ BETAS = (0.3, 1.0, 3.0)
 def variants(settings: list[str]) -> dict[str, dict]:
     """The example's VAE-GAN, and VAEs of the same graph whose only stage lasts as long as all of its stages."""
     config = override(read_yaml(CONFIG), settings)
-    epochs = sum(stage["epochs"] for stage in config["stages"])
-    stage = {"name": "train", "epochs": epochs, "losses": ["reconstruction", "kl"]}
+    steps = sum(stage["steps"] for stage in config["stages"])
+    stage = {"name": "train", "steps": steps, "losses": ["reconstruction", "kl"]}
     found = {"VAE-GAN": config}
     for beta in BETAS:
         found[f"VAE, beta {beta}"] = override(config, [f"losses.kl.with.beta={beta}"]) | {"stages": [stage]}
