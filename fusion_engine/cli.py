@@ -68,13 +68,16 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; default the run, or RUN/evaluated with --set.")
+    ] = None,
     settings: Settings = None,
     plugin: Plugin = None,
 ) -> None:
     """Judge a trained run again, by its config's 'evaluation': figures, report, samples."""
     from fusion_engine.experiment import evaluate_run
 
-    evaluate_run(_engine(plugin), run, settings or [], console=console)
+    evaluate_run(_engine(plugin), run, out, settings=settings or [], console=console)
 
 
 @app.command()

@@ -26,6 +26,10 @@ from fusion_engine.training import Callback
 
 JUDGED_BY = ("data", "evaluation")
 """The sections of a config that say how a trained model is judged."""
+OF_TRAINING = ("steps", "seconds", "interrupted")
+"""Metrics that judging leaves as they are."""
+WIDE = 120
+"""Columns of a terminal on which notes stand beside figures."""
 SHOWN = 12
 """Samples a line in the picture, and written as files."""
 
@@ -78,13 +82,19 @@ def run_experiment(
 
 
 def evaluate_run(
-    engine: Engine, folder: Path, settings: Sequence[str] = (), *, console: Console | None = None
+    engine: Engine,
+    folder: Path,
+    out: Path | None = None,
+    *,
+    settings: Sequence[str] = (),
+    console: Console | None = None,
 ) -> FusionModel:
-    """Judge the model of a run's folder again, and write its figures, samples and report anew.
+    """Judge the model of a run's folder again, and write its figures, samples and report.
 
     Args:
         engine: with the plugins that the model needs.
         folder: of the run.
+        out: where to write; the run's folder itself, or ``evaluated`` in it where settings differ from the run's.
         settings: changes of the sections ``data`` and ``evaluation``, such as ``data.with.path=other.npz`` or
             ``evaluation.samples=2000``.
         console: to show the figures on.
@@ -103,9 +113,13 @@ def evaluate_run(
         raise ConfigError("the config has no 'evaluation' section, so nothing says how to judge", fix=fix)
     if (folder / "history.csv").exists():
         model.progress.history = read_csv(folder / "history.csv")
+    model.config = config
+    model.metrics = {key: value for key, value in model.metrics.items() if key in OF_TRAINING}
     data, show = engine.dataset(config), console or Console(quiet=True)
-    found = _judge(engine, model, data, config.evaluation, folder, show)
-    _report(model, data, found, folder, show)
+    target = out or (folder / "evaluated" if settings else folder)
+    target.mkdir(parents=True, exist_ok=True)
+    found = _judge(engine, model, data, config.evaluation, target, show)
+    _report(model, data, found, target, show)
     return model
 
 
@@ -125,7 +139,7 @@ def _judge(
     model.save(folder / "model")
     write_csv(found, folder / "figures.csv")
     write_json(found, folder / "figures.json")
-    show.print(figures_table(found))
+    show.print(figures_table(found, notes=show.width >= WIDE))
     show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)
     return found
 

@@ -137,9 +137,11 @@ def test_a_run_is_judged_again_by_other_settings(
     again = json.loads((copied / "figures.json").read_text())
     assert [f["value"] for f in again] == [f["value"] for f in first]
     assert run("evaluate", copied, "--set", "evaluation.samples=150", "--set", "data.with.noise=0.3") == 0
-    noisy = json.loads((copied / "figures.json").read_text())
+    assert json.loads((copied / "figures.json").read_text()) == again  # the run's own are kept
+    noisy = json.loads((copied / "evaluated" / "figures.json").read_text())
     assert [f["name"] for f in noisy] == [f["name"] for f in first]
     assert [f["value"] for f in noisy] != [f["value"] for f in first]
+    assert Engine().load(copied / "evaluated" / "model").config.evaluation.samples == 150
     capsys.readouterr()
     refused(capsys, ["evaluate", copied, "--set", "train.seed=1"], "other data or evaluation alone", "train.seed=1")
 
@@ -286,14 +288,14 @@ def test_draw_shows_who_feeds_whom(folder: Path, capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert "strokes: modality/sequence.strokes" in lines
     assert "dec_image: decoder/image.conv (z=post) -> image  [generator]" in lines
-    assert "disc_all: fusion/fusions.concat (in=disc_image+disc_strokes)  [discriminator]" in lines
+    assert "disc_all: fusion/fusions.concat (in=disc_image+disc_audio+disc_strokes+disc_text)  [discriminator]" in lines
     assert "mixture: prior/generative.mixture (nothing), fitted to post  [generator]" in lines
     assert run("draw", DIGITS, "--mermaid") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "flowchart LR"
     assert "  disc_image --> disc_all" in lines
     assert "  mixture -.-> post" in lines
-    assert "  class disc,disc_all,disc_image,disc_strokes discriminator" in lines
+    assert "  class disc,disc_all,disc_audio,disc_image,disc_strokes,disc_text discriminator" in lines
     drawn = []
     for source in (folder, folder / "model", folder / "model" / "config.yaml"):
         assert run("draw", source) == 0

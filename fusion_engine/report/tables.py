@@ -9,12 +9,13 @@ from typing import Any
 from rich.table import Table
 
 
-def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
-    """Lay figures out for a terminal."""
-    table = Table("figure", "model", "real data", "chance", "note", title="Test split", title_justify="left")
+def figures_table(figures: Sequence[Mapping[str, Any]], *, notes: bool = True) -> Table:
+    """Lay figures out for a terminal, with their notes where there is room."""
+    columns = ("figure", "model", "real data", "chance", *(["note"] if notes else []))
+    table = Table(*columns, title="Test split", title_justify="left")
     for figure in figures:
         numbers = (_short(figure.get(column)) for column in ("value", "real", "chance"))
-        table.add_row(figure["name"], *numbers, figure["note"])
+        table.add_row(figure["name"], *numbers, *([figure["note"]] if notes else []))
     return table
 
 
