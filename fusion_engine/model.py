@@ -371,7 +371,7 @@ class FusionModel:
     def interpolate(
         self, first: Mapping[str, Any], last: Mapping[str, Any], to: str | Sequence[str], *, steps: int = 8
     ) -> Any:
-        """Decode what lies between two rows, on the straight line between their latents' means.
+        """Decode what lies between two rows, on the straight line between their latents' means; conditions are absent.
 
         Args:
             first: raw samples by modality, any that the row has.

@@ -1,5 +1,7 @@
 """Several configs under one protocol: the same seeds, data and judges; mean and deviation of every figure."""
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +31,8 @@ def study(
     """Train every variant with every seed, judge all variants of a seed by the same judges, and write the tables.
 
     A seed sets ``train.seed`` and, where the data set has one, ``data.with.seed``. ``folder`` gets ``figures.csv``,
-    written after each run, with variant, seed, steps, seconds and commit; and ``figures.md``, means and deviations.
-    Runs that the file already holds are not repeated.
+    written after each run, with variant, seed, a hash of the config, steps, seconds and commit; and ``figures.md``,
+    means and deviations. Runs that the file already holds are not repeated.
 
     Args:
         engine: with the plugins that the configs need.
@@ -40,7 +42,8 @@ def study(
         console: to say what is done.
 
     Raises:
-        ConfigError: there is no variant, one has no data or no evaluation, or they differ in modalities.
+        ConfigError: there is no variant, one has no data or no evaluation, they differ in modalities, or the folder
+            holds figures of another config under the same name.
         KeyboardInterrupt: a run was interrupted; it is not in the tables, and a further call repeats it.
     """
     show = console or Console(quiet=True)
@@ -52,8 +55,12 @@ def study(
         _check(configs)
         judges: dict[str, Judge] = {}
         for name, config in configs.items():
-            if any(row["variant"] == name and row["seed"] == seed for row in rows):
+            done = {row.get("config") for row in rows if row["variant"] == name and row["seed"] == seed}
+            if done == {digest(config)}:
                 continue
+            if done:
+                fix = "write to another folder, or remove the old one"
+                raise ConfigError(f"{folder} holds figures of another config as {name!r}, seed {seed}", fix=fix)
             rows += _run(engine, name, config, judges)
             write_csv(rows, path)
             (folder / "figures.md").write_text(as_markdown(rows), encoding="utf-8")
@@ -97,13 +104,23 @@ def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge])
     seconds = round(time.monotonic() - started, 1)
     if not judges:
         judges |= train_judges(engine, model, data.train, settings, data.labels)
-    run: dict[str, Any] = {"variant": name, "seed": config.train.seed, "steps": model.progress.step}
-    run |= {"seconds": seconds, "commit": code}
+    run: dict[str, Any] = {"variant": name, "seed": config.train.seed, "config": digest(config)}
+    run |= {"steps": model.progress.step, "seconds": seconds, "commit": code}
     return [run | figure.as_dict() for figure in figures(model, judges, data.train, data.test, settings)]
 
 
+def digest(config: RunConfig) -> str:
+    """Name a config: a hash of all it says."""
+    plain = json.dumps(config.plain(), sort_keys=True)
+    return "c" + hashlib.blake2b(plain.encode(), digest_size=6).hexdigest()
+
+
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Lay a study out: a line a figure, a column a variant, mean and deviation over the seeds."""
+    """Lay a study out: a line a figure, a column a variant, mean and deviation over the seeds.
+
+    A distance has a second line, less its floor.
+    """
+    rows = [line for row in rows for line in _less_floor(row)]
     variants = list(dict.fromkeys(row["variant"] for row in rows))
     names = list(dict.fromkeys(row["name"] for row in rows))
     lines = ["| figure | " + " | ".join([*variants, "real data", "chance"]) + " |", "|---" * (len(variants) + 3) + "|"]
@@ -115,6 +132,13 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _less_floor(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    kind, _, modality = row["name"].partition(": ")
+    if kind != "Fréchet distance":
+        return [row]
+    return [row, {**row, "name": f"{kind} less floor: {modality}", "value": row["value"] - row["real"], "real": 0.0}]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -51,6 +51,9 @@ def test_every_variant_meets_every_seed_and_what_is_done_is_not_repeated(engine:
     assert [r for r in more if r["variant"] != "longest"] == read_csv_of(written, tmp_path)
     assert {r["seed"] for r in more if r["variant"] == "longest"} == {0}
 
+    with pytest.raises(ConfigError, match="holds figures of another config as 'short', seed 0"):
+        study(engine, {"short": longer(3)}, [0], tmp_path)
+
 
 def read_csv_of(text: str, folder: Path) -> list[dict[str, Any]]:
     path = folder / "again.csv"
@@ -112,3 +115,11 @@ def test_what_cannot_be_compared_is_refused(engine: Engine, tmp_path: Path) -> N
     ):
         with pytest.raises(ConfigError, match=message):
             study(engine, variants, [0], tmp_path)
+
+
+def test_a_distance_is_told_less_its_floor_too() -> None:
+    rows = [{"variant": "a", "seed": 0, "name": "Fréchet distance: image", "value": 3.5, "real": 2.0}]
+    assert as_markdown(rows).splitlines()[2:] == [
+        "| Fréchet distance: image | 3.500 | 2.000 |  |",
+        "| Fréchet distance less floor: image | 1.500 | 0.000 |  |",
+    ]

@@ -24,13 +24,14 @@ def _short(value: float | None) -> str:
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Write rows as CSV; the columns are all keys that occur."""
+    """Write rows as CSV, whole or not at all; the columns are all keys that occur."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    beside = path.with_suffix(".new")
+    with beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    return path
+    return beside.replace(path)
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
