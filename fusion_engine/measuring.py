@@ -24,8 +24,8 @@ from fusion_engine.evaluation import (
 from fusion_engine.judging import Judge, Judged, judge_rows, whole_rows
 from fusion_engine.model import TRAINING, FusionModel
 
-DRAWS = 5
-"""Sets of samples that a distance is averaged over."""
+DRAWS = 20
+"""Sets of samples, and of training rows for the floor, that a distance is averaged over: one alone scatters widely."""
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -204,10 +204,10 @@ def _readable(m: str, real: Bool[Tensor, "n c"], fake: Bool[Tensor, "k c"]) -> I
 
 
 def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], seed: int) -> Iterator[Figure]:
-    distances = [frechet_with_floor(test, train, fake, seed=seed) for fake in fakes]
+    distances = [frechet_with_floor(test, train, fake, seed=seed + i) for i, fake in enumerate(fakes)]
     distance, floor = _mean([d.distance for d in distances]), _mean([d.floor for d in distances])
     yield Figure(f"Fréchet distance: {m}", distance, floor, note=f"less floor: {distance - floor:.2f}")
-    covers = [manifold_with_floor(test, train, fake, seed=seed) for fake in fakes]
+    covers = [manifold_with_floor(test, train, fake, seed=seed + i) for i, fake in enumerate(fakes)]
     note = "share of real samples with a generated one near"
     cover, best = _mean([c.fake.coverage for c in covers]), _mean([c.real.coverage for c in covers])
     yield Figure(f"coverage: {m}", cover, best, note=note)

@@ -8,8 +8,9 @@ import torch
 
 from fusion_engine import DataError, Engine, FusionModel
 from fusion_engine.config import EvaluationConfig
+from fusion_engine.evaluation import frechet_with_floor
 from fusion_engine.judging import PrepareTest, check_label, judge_rows, train_judges
-from fusion_engine.measuring import figures
+from fusion_engine.measuring import DRAWS, figures
 
 SETTINGS = EvaluationConfig(label="kind", samples=100, epochs=12)
 
@@ -49,6 +50,18 @@ def test_a_model_of_paired_pictures_is_coherent_and_its_figures_stand_beside_rea
     assert found["joint coherence: prior mixture"].value > 0.9
     assert found["Fréchet distance: a"].value > found["Fréchet distance: a"].real
     assert {f.split(": ")[0] for f in found} >= {"coverage", "memorising"}
+
+
+def test_a_distance_and_its_floor_are_means_over_many_draws(trained):
+    model, train, judges = trained
+    test = rows(120, 1)
+    found = {f.name: f for f in figures(model, judges, train, test, SETTINGS)}
+    real, known = (judge_rows(model, judges, split, "kind")["a"].features for split in (test, train))
+    floors = [frechet_with_floor(real, known, known, seed=i).floor for i in range(DRAWS)]
+    assert found["Fréchet distance: a"].real == pytest.approx(sum(floors) / DRAWS)
+    fakes = [judges["a"].judge(model.generated_signals(120, seed=1 + i)["a"])[1] for i in range(DRAWS)]
+    distances = [frechet_with_floor(real, known, fake, seed=i).distance for i, fake in enumerate(fakes)]
+    assert found["Fréchet distance: a"].value == pytest.approx(sum(distances) / DRAWS)
 
 
 def test_with_pairs_shuffled_conditional_coherence_is_chance(trained):
