@@ -188,7 +188,7 @@ AT_BUILD: list[tuple[str, Any, list[str]]] = [
         "classify",
         ["loss 'game', 'score'", "'classify' does not score", "head/score", "known: disc"],
     ),
-    ("losses.game.with.fakes", {"reconstructions": 1}, ["loss 'game'", "'prior' or 'reconstruction'"]),
+    ("losses.game.with.fakes", {"reconstructions": 1}, ["loss 'game'", "'prior', 'fitted' or 'reconstruction'"]),
     ("losses.kl.with.nodes", ["enc_*"], ["loss 'kl', 'nodes'", "'enc_*' matches no posterior", "known: post"]),
     ("losses.rec.with.nodes", ["post"], ["loss 'rec', 'nodes'", "'post' matches no decoder", "dec_image, dec_strokes"]),
     ("losses.rec.with.weights", {"imag": 1.0}, ["loss 'rec', 'weights'", "no modality 'imag'", "did you mean 'image'"]),
