@@ -2,8 +2,8 @@
 
     python examples/03_vae_gan_against_vae.py [--path digits.npz] [--seeds 5] [--out runs/vae_gan_against_vae]
 
-Compare with the best of the three beta. Written: figures.csv, a line for every variant, seed and figure, and figures.md,
-means and deviations over the seeds. A seed takes about 17 minutes on one core.
+Compare with the best of the three beta. Written: figures.csv, a line for every variant, seed and figure, and
+figures.md, means and deviations over the seeds. A seed takes about 17 minutes on one core.
 
 Result: RESULT
 """
