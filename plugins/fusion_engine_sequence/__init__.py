@@ -16,4 +16,5 @@ def register_components(registry: "Registry") -> None:
     registry.encoder("conv", "fusion_engine_sequence.conv_encoder:ConvEncoder")
     registry.encoder("rnn", "fusion_engine_sequence.rnn_encoder:RNNEncoder")
     registry.encoder("transformer", "fusion_engine_sequence.transformer_encoder:TransformerEncoder")
+    registry.decoder("conv", "fusion_engine_sequence.conv_decoder:ConvDecoder")
     registry.decoder("rnn", "fusion_engine_sequence.rnn_decoder:RNNDecoder")

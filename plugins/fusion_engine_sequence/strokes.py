@@ -26,7 +26,7 @@ class Strokes(SequenceModality):
     """
 
     encoder: ClassVar[str] = "encoder/sequence.conv"
-    decoder: ClassVar[str] = "decoder/sequence.rnn"
+    decoder: ClassVar[str] = "decoder/sequence.conv"
 
     def __init__(
         self,
