@@ -14,6 +14,7 @@ SMALL = {
     "encoder/audio.wave_cnn": {"channels": 4, "width": 8, "pooled": 8},
     "decoder/audio.mel": {"channels": 8},
     "decoder/audio.wave_cnn": {"channels": 4},
+    "decoder/sequence.conv": {"channels": 4},
     "encoder/text.transformer": {"width": 8},
     "decoder/text.rnn": {"width": 8, "embedding": 6},
     "decoder/text.transformer": {"width": 8},

@@ -1,4 +1,4 @@
-"""Sequences of vectors, such as pen strokes or sensor readings: their modality, encoders and decoder."""
+"""Sequences of vectors, such as pen strokes or sensor readings: their modality, encoders and decoders."""
 
 from typing import TYPE_CHECKING
 

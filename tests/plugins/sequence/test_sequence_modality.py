@@ -28,6 +28,7 @@ def test_plugin_registers_its_components_under_its_name():
     registry = Registry("sequence")
     register_components(registry)
     assert sorted(registry.entries) == [
+        "decoder/sequence.conv",
         "decoder/sequence.rnn",
         "encoder/sequence.conv",
         "encoder/sequence.rnn",

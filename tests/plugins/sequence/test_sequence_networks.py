@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fusion_engine import ConfigError, Encoder, Features, Signal, Widths
+from fusion_engine_sequence.conv_decoder import ConvDecoder
 from fusion_engine_sequence.modality import Series
 from fusion_engine_sequence.rnn_decoder import RNNDecoder
 from fusion_engine_sequence.rnn_encoder import RNNEncoder
@@ -141,6 +143,47 @@ def test_decoder_agrees_with_a_loop_over_cells():
         out = decoder.out(state)
         torch.testing.assert_close(likelihood.values[:, t], out[:, :3])
         torch.testing.assert_close(likelihood.stop[:, t], out[:, 3])
+
+
+def convolved(x: np.ndarray, layer: nn.Conv1d) -> np.ndarray:
+    """Slide a kernel of three along [c n] with zeros beyond both ends."""
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    padded = np.pad(x, ((0, 0), (1, 1)))
+    return np.stack([np.einsum("oik,ik->o", weight, padded[:, t : t + 3]) + bias for t in range(x.shape[1])], 1)
+
+
+def doubled(x: np.ndarray) -> np.ndarray:
+    """Put two points where there was one, a quarter to its left and right, and interpolate."""
+    n = x.shape[1]
+    return np.stack([np.interp((np.arange(2 * n) + 0.5) / 2 - 0.5, np.arange(n), channel) for channel in x])
+
+
+def leaky(x: np.ndarray) -> np.ndarray:
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def test_convolutional_decoder_agrees_with_one_in_numpy():
+    torch.manual_seed(0)
+    decoder = ConvDecoder(4, Series(channels=3, length=19, binary=(2,)), {"label": Widths(2, 3)}, channels=6).double()
+    for parameter in decoder.parameters():  # blocks start as the identity
+        nn.init.normal_(parameter, 0, 0.3)
+    z, label = torch.randn(2, 4).double(), torch.randn(2, 3).double()
+    likelihood = decoder(z, {"label": Features.of_pooled(label)})
+    linear, _, first, _, second, _, third, _, last, _ = decoder.body
+    for row in range(2):
+        x = linear(torch.cat([z[row], label[row]])).detach().numpy().reshape(6, 5)
+        for block in (first, second):
+            x = doubled(x + convolved(leaky(convolved(leaky(x), block.first)), block.last))
+        x = x + convolved(leaky(convolved(leaky(x), third.first)), third.last)
+        out = torch.from_numpy(convolved(leaky(x), last)[:, :19])
+        torch.testing.assert_close(likelihood.values[row], out[:3].T)
+        torch.testing.assert_close(likelihood.stop[row], out[3])
+
+
+def test_convolutional_decoder_makes_a_single_step():
+    likelihood = ConvDecoder(4, Series(channels=1, length=1, binary=()), channels=2)(torch.zeros(3, 4), {})
+    assert likelihood.mean.data.shape == (3, 1, 1)
+    assert likelihood.mean.mask.all()
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
