@@ -11,7 +11,7 @@ _WHERE = {
     "nearest",
     "fusion_engine.hooks": "hookimpl",
     "fusion_engine.values": "Batch Features Media Posterior Rows Signal Term Widths fill",
-    "fusion_engine.noise": "Noise",
+    "fusion_engine.noise": "Noise thin",
     "fusion_engine.likelihoods": "DistributionLikelihood Likelihood Samples",
     "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality "
     "PosteriorNetwork Prior SequenceModality SpectrogramModality TextModality WaveformModality over_samples require",

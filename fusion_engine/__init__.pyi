@@ -40,6 +40,7 @@ from fusion_engine.losses import check_modalities as check_modalities
 from fusion_engine.losses import nodes_of as nodes_of
 from fusion_engine.model import FusionModel as FusionModel
 from fusion_engine.noise import Noise as Noise
+from fusion_engine.noise import thin as thin
 from fusion_engine.plugins import Registry as Registry
 from fusion_engine.run import Clock as Clock
 from fusion_engine.run import Run as Run

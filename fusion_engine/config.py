@@ -34,11 +34,13 @@ class NodeConfig(Part):
     """One node: its component, what is wired into its ports, and for decoders and predicting heads what comes out.
 
     ``of`` is for a prior that is fitted to the latents of one posterior (or of several together) after training.
+    ``modality_dropout`` hides each input of a fusion, posterior or head in training with that probability, row by row.
     """
 
     in_: str | list[str] | dict[str, str | list[str]] | None = Field(default=None, alias="in")
     out: str | None = None
     of: str | list[str] | None = None
+    modality_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class UntilConfig(_Strict):

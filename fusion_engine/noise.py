@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -49,3 +49,12 @@ class Noise:
     def uniform(self, *shape: int, lead: Sequence[int] = (), like: Tensor | None = None) -> Tensor:
         """Uniform numbers in [0, 1): [*lead b *shape]."""
         return self._draw(torch.rand, lead, shape, like)
+
+
+def thin(present: Bool[Tensor, "b m"], p: float, noise: Noise) -> Bool[Tensor, "b m"]:
+    """Hide each present input with probability p, but never all that a row has: the luckiest one stays.
+
+    ModDrop, Neverova et al., 2016, arXiv:1501.00102, section 4.2.
+    """
+    luck = noise.uniform(present.shape[1]).to(present.device).masked_fill(~present, 2.0)
+    return present & ((luck < 1 - p) | (luck == luck.amin(1, keepdim=True)))

@@ -17,7 +17,7 @@ from fusion_engine.config import Player
 from fusion_engine.graph import Graph
 from fusion_engine.kernels import double_backward, in_full, running_statistics
 from fusion_engine.likelihoods import Likelihood
-from fusion_engine.noise import Noise
+from fusion_engine.noise import Noise, thin
 from fusion_engine.values import Batch, Features, Posterior, Rows, Signal
 from fusion_engine.wiring import Node
 
@@ -116,6 +116,8 @@ class Run:
         names = node.ports["in"]
         features = {name: self.features(name) for name in names}
         present = torch.stack([self.present(name) for name in names], 1)
+        if node.modality_dropout and self.graph[node.name].training:  # the same in every view: real and fake lack alike
+            present = thin(present, node.modality_dropout, self.setting.noise.at("modality_dropout", node.name))
         value = self._call(node.name, len(self.batch), features, present)
         if node.kind == "posterior" and self.setting.sample:
             return value.sampled(self.noise("posterior", node.name))

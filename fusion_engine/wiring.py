@@ -34,6 +34,7 @@ class Node:
     ports: Mapping[str, tuple[str, ...]]
     out: str | None = None
     of: tuple[str, ...] = ()
+    modality_dropout: float = 0.0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -295,7 +296,13 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
             f"{_a(entry.kind)} is no node", where=where, expected="one of " + ", ".join(TAKES), actual=config.use
         )
     node = Node(
-        name, entry.kind, entry.full_name, _ports(name, entry.kind, config), config.out, _tuple(config.of or [])
+        name,
+        entry.kind,
+        entry.full_name,
+        _ports(name, entry.kind, config),
+        config.out,
+        _tuple(config.of or []),
+        config.modality_dropout or 0.0,
     )
     if node.kind == "decoder" and node.out is None:
         raise ConfigError("the decoder does not say which modality it makes", where=where, fix="add 'out'")
@@ -311,6 +318,12 @@ def _node(name: str, config: NodeConfig, registry: Registry, modalities: Mapping
         )
     if node.of and node.kind != "prior":
         raise ConfigError(f"only a prior is fitted to latents, not {_a(node.kind)}", where=where, fix="remove 'of'")
+    if node.modality_dropout and node.kind not in ("fusion", "posterior", "head"):
+        raise ConfigError(
+            f"{_a(node.kind)} has no inputs to drop",
+            where=f"{where}, 'modality_dropout'",
+            expected="a fusion, a posterior or a head",
+        )
     return node
 
 

@@ -107,6 +107,8 @@ AT_CHECK: list[tuple[str, Any, list[str]]] = [
     ("train.seed", True, ["train.seed: Input should be a valid integer; found True"]),
     ("evaluation", {"label": "label", "samples": 3}, ["evaluation.samples: ", "greater than or equal to 100; found 3"]),
     ("fusion_graph", 2, ["fusion_graph: Input should be 1; found 2"]),
+    ("nodes.post.modality_dropout", 1.0, ["nodes.post.modality_dropout", "less than 1"]),
+    ("nodes.enc_image.modality_dropout", 0.5, ["node 'enc_image', 'modality_dropout'", "no inputs to drop"]),
     ("nodes.post", "posterior/poe", ["nodes.post: Input should be a valid dictionary", "found 'posterior/poe'"]),
     ("nodes.post.use", REMOVED, ["nodes.post.use: is required"]),
     ("nodes.post.with", [1], ["nodes.post.with: Input should be a valid dictionary; found [1]"]),

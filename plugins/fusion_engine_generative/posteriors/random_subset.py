@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Normal
 
-from fusion_engine import Features, Noise, Posterior, PosteriorNetwork, Widths
+from fusion_engine import Features, Noise, Posterior, PosteriorNetwork, Widths, thin
 from fusion_engine_generative.posteriors.experts import GaussianExperts, product
 from fusion_engine_generative.priors.normal import StandardNormal
 
@@ -53,12 +53,6 @@ class RandomSubsetPosterior(PosteriorNetwork):
             return Posterior.of(both, prior, weights=weights, experts=named, choice=choice)
 
         def redraw(noise: Noise) -> Posterior:
-            return pair(product(experts, random_subset(present, noise), prior), 0.5)
+            return pair(product(experts, thin(present, 0.5, noise), prior), 0.5)
 
         return replace(pair(joint, 0.0), redraw=redraw)
-
-
-def random_subset(present: Bool[Tensor, "b m"], noise: Noise) -> Bool[Tensor, "b m"]:
-    """Keep each present input with probability 1/2, and the luckiest one in any case."""
-    luck = noise.uniform(present.shape[1]).to(present.device).masked_fill(~present, 2.0)
-    return present & ((luck < 0.5) | (luck == luck.amin(1, keepdim=True)))

@@ -7,13 +7,13 @@ from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusion_engine import Features, Noise, Widths
+from fusion_engine import Features, Noise, Widths, thin
 from fusion_engine_generative.posteriors.experts import BOUND, normal_of
 from fusion_engine_generative.posteriors.gaussian import GaussianPosterior
 from fusion_engine_generative.posteriors.mopoe import MoPoEPosterior
 from fusion_engine_generative.posteriors.mvae import MVAEPosterior
 from fusion_engine_generative.posteriors.poe import PoEPosterior
-from fusion_engine_generative.posteriors.random_subset import RandomSubsetPosterior, random_subset
+from fusion_engine_generative.posteriors.random_subset import RandomSubsetPosterior
 
 WIDTHS = {"image": Widths(5, 3), "keys": Widths(4, 2), "text": Widths(6, 6)}
 PRESENT = torch.tensor([[1, 1, 1], [0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 0, 1]]).bool()
@@ -113,27 +113,13 @@ def test_random_subset_is_the_joint_and_the_product_over_the_drawn_subset():
     assert torch.equal(post.weights, torch.tensor([[1.0], [0.0]]).double().expand(2, 5))
     noise = Noise.of(5, 3)
     drawn = post.sampled(noise)
-    kept = random_subset(PRESENT, noise.at("components"))
+    kept = thin(PRESENT, 0.5, noise.at("components"))
     assert not (kept == PRESENT).all()
     assert_close(drawn.distribution.loc[0], joint.loc)
     assert torch.equal(drawn.weights, torch.full([2, 5], 0.5).double())
     for row in range(5):
         held = [expert(module, given, n, row) for i, n in enumerate(WIDTHS) if kept[row, i]]
         assert_normal(drawn.distribution, (1, row), *product([PRIOR, *held]))
-
-
-def test_random_subsets_keep_each_input_half_of_the_time_and_never_none():
-    rows = torch.tensor([[True, True, True], [False, True, True], [False, False, False]]).repeat(3000, 1)
-    kept = random_subset(rows, Noise.of(len(rows), 0))
-    assert not (kept & ~rows).any()
-    whole, pair, none = kept[0::3], kept[1::3], kept[2::3]
-    assert whole.any(1).all()
-    assert pair.any(1).all()
-    assert not none.any()
-    # each subset of three has 1/8, and the empty one falls to the three single ones
-    shares = [float((whole.sum(1) == size).double().mean()) for size in (1, 2, 3)]
-    assert_close(shares, [1 / 2, 3 / 8, 1 / 8], atol=0.03, rtol=0)
-    assert abs(float(whole[:, 0].double().mean()) - (1 / 2 + 1 / 24)) < 0.03
 
 
 def test_mvae_is_the_joint_and_each_input_alone():
