@@ -13,7 +13,7 @@ from fusion_engine import Dataset, require
 from fusion_engine_digits.gaps import check, kept
 from fusion_engine_digits.phrases import DIGITS, meaning, phrase
 from fusion_engine_digits.source import ARRAY_OF, Source, read
-from fusion_engine_digits.speech import exchange, with_noise
+from fusion_engine_digits.speech import exchange, shifted, with_noise
 
 Row = Mapping[str, Any]
 
@@ -44,7 +44,10 @@ class Digits(Dataset):
         noise: the deviation of the Gaussian noise added to images of every split, in units of their range; what leaves
             the range is cut off.
         audio_noise: white noise added to the clips of every split, as a ratio of signal to noise in decibels, of
-            mean power over the clip; None adds none. What would leave [-1, 1] is made quieter as a whole.
+            mean power over the clip, an offset's silence included; None adds none. What would leave [-1, 1] is made
+            quieter as a whole.
+        audio_offset: seconds of silence put around each clip, of every split: it begins after a random part of them.
+        strokes_part: the share of each row's points that is kept, from the first one on; at least one point.
         ambiguous: the share of phrases that name several digits.
         pairings: how often the training rows are repeated, each time with another clip, a phrase drawn anew and other
             gaps beside the same image and strokes. The first pairing comes first, and is what it is alone.
@@ -70,6 +73,8 @@ class Digits(Dataset):
         validation: Annotated[float, Field(ge=0, lt=1)] = 0.1,
         noise: Annotated[float, Field(ge=0)] = 0.0,
         audio_noise: Annotated[float, Field(ge=-100, le=100)] | None = None,
+        audio_offset: Annotated[float, Field(ge=0, le=10)] = 0.0,
+        strokes_part: Annotated[float, Field(gt=0, le=1)] = 1.0,
         ambiguous: Annotated[float, Field(ge=0, le=1)] = 0.3,
         pairings: Annotated[int, Field(ge=1)] = 1,
         seed: Annotated[int, Field(ge=0)] = 0,
@@ -79,6 +84,7 @@ class Digits(Dataset):
         check(modalities, missing)
         self.modalities, self.missing, self.validation_share = modalities, missing, validation
         self.noise, self.audio_noise, self.ambiguous, self.pairings = noise, audio_noise, ambiguous, pairings
+        self.audio_offset, self.strokes_part = audio_offset, strokes_part
         self.seed, self.path, self.fold = seed, path, fold
 
     @cached_property
@@ -155,6 +161,8 @@ class Digits(Dataset):
         speech = self._source.speech
         assert speech is not None
         clip = speech.clips[self._clips[pairing][i]]
+        if self.audio_offset:
+            clip = shifted(clip, round(self.audio_offset * speech.rate), self._random("offset", at=(pairing, i)))
         if self.audio_noise is not None:
             clip = with_noise(clip, self.audio_noise, self._random("noise", "audio", at=(pairing, i)))
         return clip, speech.rate
@@ -169,7 +177,8 @@ class Digits(Dataset):
             image = source.image if name == "image" else np.ascontiguousarray(source.image[:, :, ::-1])
             return list(self._noisy(image, name))
         if source.strokes is not None and source.length is not None and name == "strokes":
-            return [x[:n] for x, n in zip(source.strokes, source.length, strict=True)]
+            ends = np.ceil(source.length * self.strokes_part).astype(int)
+            return [x[:n] for x, n in zip(source.strokes, ends, strict=True)]
         assert source.label is not None
         return [int(x) for x in source.label]
 

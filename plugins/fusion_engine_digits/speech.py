@@ -92,3 +92,9 @@ def with_noise(
     deviation = math.sqrt(float(np.mean(np.square(clip, dtype=np.float64))) / 10 ** (decibels / 10))
     noisy: NDArray[np.float32] = clip + np.float32(deviation) * random.standard_normal(len(clip), dtype=np.float32)
     return noisy / np.float32(max(1.0, np.abs(noisy).max()))
+
+
+def shifted(clip: Float32[np.ndarray, " l"], silence: int, random: np.random.Generator) -> Float32[np.ndarray, " n"]:
+    """Put so many zeros around a clip, a uniformly drawn part of them before it."""
+    before = int(random.integers(silence + 1))
+    return np.pad(clip, (before, silence - before))

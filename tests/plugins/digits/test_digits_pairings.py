@@ -163,6 +163,32 @@ def test_noise_on_clips_has_the_given_ratio_and_leaves_the_rest() -> None:
     assert len(set(column(noisy, "audio"))) == len(noisy.train)  # no two rows have the same noise
 
 
+def test_clips_begin_at_random_within_the_silence_around_them() -> None:
+    clean, moved = Digits(modalities=FIVE, pairings=2), Digits(modalities=FIVE, pairings=2, audio_offset=0.1)
+    for split in SPLITS:
+        before = []
+        for a, b in zip(getattr(clean, split), getattr(moved, split), strict=True):
+            assert all(content(a[m]) == content(b[m]) for m in FIVE if m != "audio")
+            signal, heard = a["audio"][0], b["audio"][0]
+            assert len(heard) == len(signal) + 800
+            offset = int(np.flatnonzero(heard)[0] - np.flatnonzero(signal)[0])
+            assert np.array_equal(heard[offset : offset + len(signal)], signal)
+            assert np.abs(heard).sum() == np.abs(signal).sum()
+            before.append(offset)
+        assert min(before) < 20
+        assert max(before) > 780
+        assert abs(np.mean(before) - 400) < 5 * 800 / np.sqrt(12 * len(before))
+
+
+def test_strokes_keep_their_first_part() -> None:
+    whole, part = Digits(modalities=FIVE), Digits(modalities=FIVE, strokes_part=0.5)
+    for a, b in zip(whole.test, part.test, strict=True):
+        assert all(content(a[m]) == content(b[m]) for m in FIVE if m != "strokes")
+        assert len(b["strokes"]) == -(-len(a["strokes"]) // 2)
+        assert np.array_equal(b["strokes"], a["strokes"][: len(b["strokes"])])
+    assert min(len(row["strokes"]) for row in Digits(modalities=("strokes",), strokes_part=1e-6).test) == 1
+
+
 def made(folder: Path, **changes: Any) -> str:
     """Write a file of 60 rows in which clip i is 10 + i samples of height i + 1."""
     n = 60
