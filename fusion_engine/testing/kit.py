@@ -19,6 +19,7 @@ from fusion_engine.signature import config_model, validate_config
 from fusion_engine.testing import (
     rules_build,
     rules_declared,
+    rules_ensemble,
     rules_loss,
     rules_modality,
     rules_other,
@@ -107,7 +108,15 @@ RULES: dict[str, dict[str, Rule]] = {
         "repeatable": rules_other.repeatable,
     },
     "metric": _CONSTRUCTS,
-    "ensemble": _CONSTRUCTS,
+    "ensemble": {
+        "constructs": rules_ensemble.constructs,
+        "probabilities": rules_ensemble.probabilities,
+        "repeatable": rules_ensemble.repeatable,
+        "row-independence": rules_ensemble.row_independence,
+        "abstention": rules_ensemble.abstention,
+        "nothing-present": rules_ensemble.nothing_present,
+        "classes-by-name": rules_ensemble.classes_by_name,
+    },
 }
 """Every rule by kind and name, in the order in which they are tried."""
 
@@ -220,7 +229,7 @@ def _subject(
     bare = Subject(name, kind, target, config, registry, modality)
     if "signature" in RULES.get(kind, {}):
         _hold("signature", bare)
-    complete = dict(config) if kind in ("metric", "ensemble") else _complete(kind, target, config, name)
+    complete = dict(config) if kind == "metric" else _complete(kind, target, config, name)
     if modality is None:
         modality = find_modality(kind, target, registry)
     return Subject(name, kind, target, complete, registry, modality)
