@@ -143,6 +143,29 @@ class CategoryModality(Modality):
         return 1
 
 
+class TagsModality(Modality):
+    """Sets of labels [b v] (0 or 1 a class), or their relaxation in [0, 1]. No mask."""
+
+    classes: Sequence[str | int | bool]
+    """The raw label of each index."""
+
+    @property
+    def size(self) -> int:
+        """The number of classes v."""
+        return len(self.classes)
+
+
+class NumberModality(Modality):
+    """Numbers [b c], c of them a sample, in order. No mask."""
+
+    channels: int
+
+    @property
+    def size(self) -> int:
+        """The number of channels c."""
+        return self.channels
+
+
 class TextModality(Modality):
     """Token ids [b n] (integers), or their relaxation [b n v] (soft one-hot). No mask: n is always ``length``.
 
@@ -268,13 +291,17 @@ class Fusion(TakesFeatures):
 class Prior(nn.Module, ABC):
     """A distribution of z: called with b, it returns a Posterior whose z is its mean; the graph samples it.
 
-    As a node without inputs it is a GAN's noise. As a node with ``of: post`` it is fitted to that posterior's latents
-    after training, and generation draws from it.
+    As a node without inputs it is a GAN's noise. As a node with ``of: post`` it is one of two things. One that ``fits``
+    is fitted to that posterior's latents after training, and generation draws from it. One that ``trains`` is p(z) of
+    that posterior during training, in place of the posterior's own prior: its KL and draws use it, its parameters learn
+    with the generator's, and a row in which the posterior has nothing takes z from it. Both may stand side by side.
     """
 
     unused_parameters: ClassVar[Mapping[str, str]] = {}
     fits: ClassVar[bool] = False
-    """True where ``fit`` learns something; such a prior may be wired ``of`` a posterior."""
+    """True where ``fit`` learns something; such a prior may be wired ``of`` one posterior or several."""
+    trains: ClassVar[bool] = False
+    """True where it learns with the posterior that it is wired ``of``."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -288,13 +315,42 @@ class Prior(nn.Module, ABC):
         """Learn from latents; a fixed prior has nothing to learn. What is learned is kept in buffers."""
 
 
+Infer = Callable[[Mapping[str, Features], Tensor], Posterior]
+"""A posterior's network as its prior sees it: (features, present [b m]) -> Posterior, not sampled."""
+
+
+class PosteriorPrior(Prior):
+    """A prior made of the posterior that it is ``of``, as the VampPrior is. It trains with it.
+
+    It owns none of the posterior's parameters: the graph hands it the network, as a function, at every call.
+
+    Args:
+        inputs: the widths of that posterior's inputs, by node name.
+        latent: the width of z.
+    """
+
+    trains = True
+
+    def __init__(self, inputs: Mapping[str, Widths], latent: int) -> None:
+        super().__init__(latent)
+        self.inputs = dict(inputs)
+
+    @abstractmethod
+    def of(self, infer: Infer, b: int) -> Posterior:
+        """Return the prior for b rows, made of what the posterior infers where it is asked to."""
+
+    def forward(self, b: int, infer: Infer) -> Posterior:  # type: ignore[override]  # the graph knows which it calls
+        """Return the prior for b rows."""
+        return self.of(infer, b)
+
+
 class PosteriorNetwork(TakesFeatures):
     """Features -> Posterior, q(z given x). It owns its prior: drawing from that runs no encoder.
 
     Args:
         inputs: the widths of each input, by node name.
         latent: the width of z.
-        prior: p(z) during training.
+        prior: p(z) during training, unless a prior node that trains is wired ``of`` this one.
     """
 
     def __init__(self, inputs: Mapping[str, Widths], latent: int, prior: Prior) -> None:
@@ -370,6 +426,18 @@ class Head(TakesFeatures):
     @abstractmethod
     def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Float[Tensor, "b o"]:
         """Score or predict each row; a row with nothing present gives finite output."""
+
+    def probabilities(self, output: Float[Tensor, "b o"]) -> Float[Tensor, "b v"]:
+        """Turn what the head returned into a probability a class; by default the softmax of logits.
+
+        Raises:
+            FusionError: it predicts what has no classes.
+        """
+        return output.softmax(-1)
+
+    def decide(self, output: Float[Tensor, "b o"]) -> Signal:
+        """Turn what the head returned into a signal that its modality restores; by default the likeliest class."""
+        return Signal(self.probabilities(output).argmax(-1))
 
 
 class Dataset(ABC):

@@ -4,13 +4,14 @@ from fusion_engine.testing.cases import make_features
 from fusion_engine.testing.kit import Report, check_component, explain, rules
 from fusion_engine.testing.rules_loss import toy_batch, toy_graph
 from fusion_engine.testing.toy_networks import toy_registry
-from fusion_engine.testing.toys import ToyCategory, ToyImage, ToySequence, ToyVector
+from fusion_engine.testing.toys import ToyCategory, ToyImage, ToySequence, ToyTags, ToyVector
 
 __all__ = [
     "Report",
     "ToyCategory",
     "ToyImage",
     "ToySequence",
+    "ToyTags",
     "ToyVector",
     "check_component",
     "explain",

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusion_engine.components import Decoder, Encoder, Prior
+from fusion_engine.components import Decoder, Encoder, PosteriorPrior, Prior
 from fusion_engine.kernels import running_statistics
 from fusion_engine.likelihoods import Likelihood
 from fusion_engine.testing.cases import Case
-from fusion_engine.values import Features, Posterior
+from fusion_engine.testing.toy_networks import ToyPosterior
+from fusion_engine.values import Features, Posterior, Widths
 
 RTOL, ATOL = 1e-4, 1e-5
 
@@ -59,11 +60,20 @@ def call(module: nn.Module, case: Case) -> Any:
     with running_statistics(module, rows):
         if isinstance(module, Encoder):
             return module(case.signal)
+        if isinstance(module, PosteriorPrior):
+            return module(b, toy_posterior(module.inputs, module.latent))
         if isinstance(module, Prior):
             return module(b)
         if isinstance(module, Decoder):
             return module(case.z, case.features)
         return module(case.features, case.present)
+
+
+def toy_posterior(inputs: Mapping[str, Widths], latent: int) -> ToyPosterior:
+    """Make the posterior that a prior made of one is shown: the same for the same widths."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return ToyPosterior(inputs, latent=latent)
 
 
 def observe(module: nn.Module, case: Case) -> Observed:

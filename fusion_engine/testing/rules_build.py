@@ -15,7 +15,7 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fusion_engine.components import Modality, Prior
+from fusion_engine.components import Modality, PosteriorPrior, Prior
 from fusion_engine.errors import ConfigError, PluginError
 from fusion_engine.signature import config_model, validate_config
 from fusion_engine.testing.cases import Case
@@ -49,7 +49,8 @@ def signature(subject: Subject) -> None:
     except PluginError as error:
         raise Broken(error.problem, error.fix) from error
     if kind in _WIRING:
-        _check_wiring(target, _WIRING[kind], keywords)
+        made_of = kind == "prior" and issubclass(target, PosteriorPrior)
+        _check_wiring(target, ("inputs",) if made_of else _WIRING[kind], keywords)
     if kind in ("encoder", "decoder"):
         _check_family(target)
 

@@ -11,7 +11,7 @@ from fusion_engine.noise import Noise
 from fusion_engine.signature import construct_kwargs
 from fusion_engine.testing.observe import call, expect, finite, observe, project
 from fusion_engine.testing.subject import LATENT, ROWS, Subject, make_case
-from fusion_engine.values import Features, Posterior
+from fusion_engine.values import Features, Posterior, Signal
 
 FIX = "return what the component declares, or correct the declaration"
 
@@ -25,6 +25,7 @@ def declared_output(subject: Subject) -> None:
             _features(value, module.widths)
         elif isinstance(module, Head):
             _tensor("its output", value, [ROWS, module.outputs])
+            _decision(module, value)
         elif isinstance(module, Decoder):
             _likelihood(module, value)
         else:
@@ -50,6 +51,22 @@ def _features(value: object, widths: tuple[int, int]) -> None:
     _tensor("mask [b n]", value.mask, [ROWS, n], torch.bool)
     if value.position is not None:
         _tensor("position [b n p]", value.position, [ROWS, n, value.position.shape[-1]])
+
+
+def _decision(module: Head, value: Tensor) -> None:
+    """What a predicting head decides is a signal of its modality."""
+    if module.modality is None:
+        return
+    signal: object = module.decide(value.detach())
+    expect(isinstance(signal, Signal), f"decide returns a {type(signal).__name__}, not a Signal", FIX)
+    assert isinstance(signal, Signal)
+    expected = module.modality.example(ROWS).data
+    found = f"{signal.data.dtype} {list(signal.data.shape)} instead of {expected.dtype} {list(expected.shape)}"
+    expect(
+        signal.data.shape == expected.shape and signal.data.dtype == expected.dtype,
+        f"what it decides is no signal of its modality: {found}",
+        "override `probabilities` or `decide`",
+    )
 
 
 def _posterior(value: object, latent: int, inputs: tuple[str, ...]) -> None:

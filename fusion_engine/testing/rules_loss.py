@@ -36,16 +36,19 @@ _NODES: dict[str, dict[str, Any]] = {
     "score": {"use": "head/toys.score", "in": "judge"},
     "fused": {"use": "fusion/toys.sum", "in": _BOTH},
     "classify": {"use": "head/toys.classifier", "in": "fused", "out": "label"},
+    "estimate": {"use": "head/toys.estimator", "in": "fused", "out": "vector"},
+    "mark": {"use": "head/toys.tagger", "in": "fused", "out": "tags"},
+    "rank": {"use": "head/toys.ranker", "in": "fused", "out": "label"},
 }
 NODES = f"the nodes of the kit's graph are {', '.join(_NODES)}"
 """What a loss can be told to look at."""
 
 
 def toy_graph() -> Graph:
-    """Build a VAE-GAN of a vector, a ragged series and a label, with a classifier of the label.
+    """Build a VAE-GAN of a vector, a ragged series and a label, with heads that predict: also tags, which are no input.
 
     Nodes: encode_vector, encode_series, posterior, decode_vector, decode_series, decode_label; judge_vector,
-    judge_series, judge_label, judge, score; fused, classify.
+    judge_series, judge_label, judge, score; fused, classify and rank (the label), estimate (the vector), mark (tags).
     """
     config = read_config(
         {
@@ -53,6 +56,7 @@ def toy_graph() -> Graph:
                 "vector": {"use": "modality/toys.vector"},
                 "series": {"use": "modality/toys.sequence"},
                 "label": {"use": "modality/toys.category"},
+                "tags": {"use": "modality/toys.tags"},
             },
             "nodes": _NODES,
             "losses": {"toy": {"use": "loss/toys.score", "with": {"score": "score"}}},
@@ -63,10 +67,10 @@ def toy_graph() -> Graph:
 
 
 def toy_batch(graph: Graph, missing: tuple[str, ...] = ()) -> Batch:
-    """Make six rows: two whole, one without each modality, one with a label alone. ``missing`` ones miss everywhere."""
-    b = 6
+    """Make eight rows: three whole, one without each modality, one of a label. ``missing`` ones miss everywhere."""
+    b = 8
     present = {m: torch.arange(b) != i + 2 for i, m in enumerate(graph.modalities)}
-    present = {m: (p & (torch.arange(b) != 5)) if m != "label" else p for m, p in present.items()}
+    present = {m: (p & (torch.arange(b) != b - 1)) if m != "label" else p for m, p in present.items()}
     present |= {m: torch.zeros(b, dtype=torch.bool) for m in missing}
     signals = {m: modality.example(b) for m, modality in graph.modalities.items()}
     return Batch.of(signals, present)

@@ -17,6 +17,7 @@ from fusion_engine.components import (
     Head,
     Modality,
     PosteriorNetwork,
+    PosteriorPrior,
     Prior,
     TakesFeatures,
 )
@@ -75,7 +76,7 @@ class Subject:
     def wirings(self) -> list[tuple[Any, ...]]:
         """Positional arguments of every way to wire a network; the widest first."""
         if self.kind == "prior":
-            return [()]
+            return [(_widths(3),), (_widths(1),)] if issubclass(self.target, PosteriorPrior) else [()]
         if self.kind == "encoder":
             return [(self.modality,)]
         if self.kind == "decoder":

@@ -18,9 +18,11 @@ from fusion_engine.components import (
     Fusion,
     Head,
     Modality,
+    NumberModality,
     PosteriorNetwork,
     Prior,
     SequenceModality,
+    TagsModality,
     over_samples,
 )
 from fusion_engine.likelihoods import DistributionLikelihood, Likelihood
@@ -28,7 +30,7 @@ from fusion_engine.losses import Loss
 from fusion_engine.noise import Noise
 from fusion_engine.plugins import Registry
 from fusion_engine.run import Run
-from fusion_engine.testing.toys import ToyCategory, ToyImage, ToySequence, ToyVector
+from fusion_engine.testing.toys import ToyCategory, ToyImage, ToySequence, ToyTags, ToyVector
 from fusion_engine.values import Features, Posterior, Signal, Term, Widths
 
 Positive = Annotated[int, Field(ge=1)]
@@ -111,7 +113,10 @@ class ToyPosterior(PosteriorNetwork):
         loc, log_scale = raw.chunk(2, -1)
         normal = Normal(loc, log_scale.tanh().exp(), validate_args=False)
         prior = self.prior(len(present)).distribution
-        return Posterior.of(normal, prior, weights=held.float() / held.sum(0), choice=held.float().argmax(0))
+        weights, choice = held.float() / held.sum(0), held.float().argmax(0)
+        pairs = zip(self.inputs, normal.loc, normal.scale, strict=False)
+        experts = {name: Normal(loc, scale, validate_args=False) for name, loc, scale in pairs}
+        return Posterior.of(normal, prior, weights=weights, experts=experts, choice=choice)
 
 
 class MaskedNormal(Likelihood):
@@ -188,6 +193,68 @@ class ToyClassifier(Head):
         return logits
 
 
+class ToyEstimator(Head):
+    """Predict numbers by one Linear."""
+
+    predicts = True
+
+    def __init__(self, inputs: Mapping[str, Widths], modality: NumberModality) -> None:
+        super().__init__(inputs, modality, modality.channels)
+        self.linear = nn.Linear(sum(w.pooled for w in inputs.values()), self.outputs)
+
+    def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Float[Tensor, "b o"]:
+        """Predict."""
+        values: Tensor = self.linear(torch.cat(self.pooled(features, present), -1))
+        return values
+
+    def decide(self, output: Float[Tensor, "b o"]) -> Signal:
+        """The numbers themselves."""
+        return Signal(output)
+
+
+class ToyTagger(Head):
+    """Predict tags by one Linear: a logit each."""
+
+    predicts = True
+
+    def __init__(self, inputs: Mapping[str, Widths], modality: TagsModality) -> None:
+        super().__init__(inputs, modality, len(modality.classes))
+        self.linear = nn.Linear(sum(w.pooled for w in inputs.values()), self.outputs)
+
+    def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Float[Tensor, "b o"]:
+        """Predict."""
+        logits: Tensor = self.linear(torch.cat(self.pooled(features, present), -1))
+        return logits
+
+    def probabilities(self, output: Float[Tensor, "b o"]) -> Float[Tensor, "b v"]:
+        """One a tag."""
+        return output.sigmoid()
+
+    def decide(self, output: Float[Tensor, "b o"]) -> Signal:
+        """The tags that are likelier than not."""
+        return Signal((output > 0).float())
+
+
+class ToyRanker(Head):
+    """Predict an ordered label by one Linear: a logit of P(y > j) for each class j but the last, falling with j."""
+
+    predicts = True
+
+    def __init__(self, inputs: Mapping[str, Widths], modality: CategoryModality) -> None:
+        super().__init__(inputs, modality, len(modality.classes) - 1)
+        self.linear = nn.Linear(sum(w.pooled for w in inputs.values()), 1)
+
+    def forward(self, features: Mapping[str, Features], present: Bool[Tensor, "b m"]) -> Float[Tensor, "b o"]:
+        """Predict."""
+        score: Tensor = self.linear(torch.cat(self.pooled(features, present), -1))
+        return score - torch.arange(self.outputs)
+
+    def probabilities(self, output: Float[Tensor, "b o"]) -> Float[Tensor, "b v"]:
+        """Differences of the cumulative probabilities."""
+        above = torch.nn.functional.pad(torch.nn.functional.pad(output.sigmoid(), [1, 0], value=1.0), [0, 1])
+        return above[:, :-1] - above[:, 1:]
+
+
 class ToyLoss(Loss):
     """The mean score: it makes a head a discriminator's."""
 
@@ -208,6 +275,7 @@ def toy_registry() -> Registry:
         "image": ToyImage,
         "sequence": ToySequence,
         "category": ToyCategory,
+        "tags": ToyTags,
     }.items():
         registry.modality(name, modality)
     registry.encoder("linear", ToyEncoder)
@@ -218,5 +286,8 @@ def toy_registry() -> Registry:
     registry.decoder("linear", ToyDecoder)
     registry.head("score", ToyScore)
     registry.head("classifier", ToyClassifier)
+    registry.head("estimator", ToyEstimator)
+    registry.head("tagger", ToyTagger)
+    registry.head("ranker", ToyRanker)
     registry.loss("score", ToyLoss)
     return registry

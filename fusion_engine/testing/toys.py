@@ -8,7 +8,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.distributions import Categorical
 
-from fusion_engine.components import CategoryModality, ImageModality, Modality, SequenceModality, require
+from fusion_engine.components import (
+    CategoryModality,
+    ImageModality,
+    NumberModality,
+    SequenceModality,
+    TagsModality,
+    require,
+)
 from fusion_engine.errors import DataError
 from fusion_engine.likelihoods import DistributionLikelihood, Likelihood
 from fusion_engine.noise import Noise
@@ -42,14 +49,14 @@ def _text(rows: Sequence[Any]) -> list[Media]:
     return [Media("text/plain", repr(row).encode()) for row in rows]
 
 
-class ToyVector(Modality):
+class ToyVector(NumberModality):
     """Vectors [b c]; a raw sample is a list of numbers."""
 
     encoder: ClassVar[str] = "encoder/toys.linear"
     decoder: ClassVar[str] = "decoder/toys.linear"
 
     def __init__(self, *, channels: Positive = 3) -> None:
-        self.shape = (channels,)
+        self.channels, self.shape = channels, (channels,)
 
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
         """Learn how long the vectors are."""
@@ -189,3 +196,37 @@ class ToyCategory(CategoryModality):
         logits = likelihood.distribution.logits
         uniform = noise.uniform(len(self.classes), lead=logits.shape[:-2], like=logits).clamp(1e-6, 1 - 1e-6)
         return Signal((logits - (-uniform.log()).log()).softmax(-1))
+
+
+class ToyTags(TagsModality):
+    """Sets of labels [b v]; a raw sample is a sorted list of whole numbers."""
+
+    encoder: ClassVar[str] = "encoder/toys.linear"
+    decoder: ClassVar[str] = "decoder/toys.linear"
+
+    def __init__(self, *, classes: Annotated[Sequence[int], Field(min_length=1)] = (0, 1, 2)) -> None:
+        self.classes = list(classes)
+
+    def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
+        """Learn the classes."""
+        read = list(samples)
+        require(all(isinstance(raw, list) for raw in read), "tags are a list", expected="such", actual=repr(read)[:80])
+        return {"classes": sorted({*self.classes, *(tag for raw in read for tag in raw)})}
+
+    def prepare(self, raw: Any) -> Signal:
+        """Look the labels up."""
+        good = isinstance(raw, list) and set(raw) <= set(self.classes)
+        require(good, "unknown tags", expected=str(self.classes), actual=repr(raw)[:80])
+        return Signal(torch.tensor([float(c in raw) for c in self.classes]))
+
+    def restore(self, signal: Signal) -> list[Any]:
+        """Give the labels."""
+        return [[c for c, p in zip(self.classes, row, strict=True) if p >= 0.5] for row in signal.data.tolist()]
+
+    def example(self, b: int) -> Signal:
+        """Count in binary."""
+        return Signal((torch.arange(b)[:, None] >> torch.arange(len(self.classes)) & 1).float())
+
+    def render(self, signal: Signal) -> list[Media]:
+        """Write the labels."""
+        return _text(self.restore(signal))

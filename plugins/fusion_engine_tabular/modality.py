@@ -12,18 +12,14 @@ from torch.nn.functional import one_hot
 
 from fusion_engine import (
     CategoryModality,
-    ConfigError,
-    DataError,
     DistributionLikelihood,
     Likelihood,
     Media,
     Noise,
     Signal,
-    nearest,
     require,
 )
-
-Label = str | int | bool
+from fusion_engine_tabular.labels import Classes, Label, learned_classes, read_label
 
 
 class Category(CategoryModality):
@@ -31,6 +27,8 @@ class Category(CategoryModality):
 
     Signals are indices [b] into the classes, or their relaxation [b v], a soft one-hot. Whole floating-point numbers
     are read as integers, as tables with gaps hold them. Until ``fit`` has learned the classes they are 0, 1 and 2.
+    Ordered classes (low, middle, high) are a category too: give ``classes`` from the lowest to the highest, and that
+    order stays; learned classes are sorted, which is an order by value for integers alone.
 
     Args:
         classes: the raw label of each index; learned as those of the data, sorted.
@@ -47,12 +45,9 @@ class Category(CategoryModality):
         temperature: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         self._is_set = classes is not None
-        self.classes = (0, 1, 2) if classes is None else tuple(classes)
+        self._labels = Classes((0, 1, 2) if classes is None else classes)
+        self.classes = self._labels.classes
         self.temperature = temperature
-        self._index = {label: i for i, label in enumerate(self.classes)}
-        if len(self._index) < len(self.classes):
-            twice = sorted({str(label) for label in self.classes if list(self.classes).count(label) > 1})
-            raise ConfigError("`classes` names a class twice", expected="each once", actual=", ".join(twice))
 
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
         """Learn the classes; where the config sets them, every label must be one of them.
@@ -60,21 +55,9 @@ class Category(CategoryModality):
         Raises:
             DataError: no labels, labels of several types, or such that do not fit the config.
         """
-        labels = {_label(raw) for raw in samples}
+        labels = {read_label(raw) for raw in samples}
         require(bool(labels), "there are no labels to learn from", expected="at least one", actual="none")
-        if self._is_set:
-            for label in labels:
-                self._find(label)
-            return {"classes": list(self.classes)}
-        types = sorted({type(label).__name__ for label in labels})
-        require(
-            len(types) == 1,
-            "the labels are of several types",
-            expected="strings, integers or booleans",
-            actual=" and ".join(types),
-            fix="set `classes`",
-        )
-        return {"classes": sorted(labels)}
+        return {"classes": self._labels.check(labels) if self._is_set else learned_classes(labels)}
 
     def prepare(self, raw: Any) -> Signal:
         """Look one label up: its index, without axes.
@@ -82,15 +65,7 @@ class Category(CategoryModality):
         Raises:
             DataError: it is none of the classes.
         """
-        return Signal(torch.tensor(self._find(_label(raw))))
-
-    def _find(self, label: Label) -> int:
-        if label not in self._index:
-            close = nearest(str(label), map(str, self.classes))
-            raise DataError(
-                f"{label!r} is none of the classes", expected=_listed(self.classes), actual=repr(label), fix=close
-            )
-        return self._index[label]
+        return Signal(torch.tensor(self._labels.index(read_label(raw))))
 
     def restore(self, signal: Signal) -> list[Label]:
         """Return the raw label of each row; of a soft one-hot, the likeliest."""
@@ -128,25 +103,3 @@ def straight_through(soft: Float[Tensor, "*k b v"]) -> Float[Tensor, "*k b v"]:
     """Return the one-hot of the largest entry, with the gradient of ``soft``."""
     hard = one_hot(soft.argmax(-1), soft.shape[-1]).to(soft)
     return hard + (soft - soft.detach())
-
-
-def _listed(classes: Sequence[Label]) -> str:
-    shown = ", ".join(repr(c) for c in classes[:10])
-    return f"one of {shown}" + (f" and {len(classes) - 10} more" if len(classes) > 10 else "")
-
-
-def _label(raw: Any) -> Label:
-    """Read a label, also from a scalar of numpy or torch."""
-    value = raw
-    if getattr(raw, "ndim", None) == 0:
-        value = raw.item()
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, str | int | bool):
-        return str(value) if isinstance(value, str) else value
-    raise DataError(
-        "a label is a string, an integer or a boolean",
-        expected="such",
-        actual=f"{raw!r}",
-        fix="pass None for a missing label",
-    )

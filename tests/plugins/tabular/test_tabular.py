@@ -18,8 +18,14 @@ def test_plugin_registers_its_components_under_its_name():
     register_components(registry)
     assert sorted(registry.entries) == [
         "decoder/tabular.logits",
+        "decoder/tabular.numbers",
+        "decoder/tabular.tags",
         "encoder/tabular.embedding",
+        "encoder/tabular.numbers",
+        "encoder/tabular.tags",
         "modality/tabular.category",
+        "modality/tabular.number",
+        "modality/tabular.tags",
     ]
     assert {Category.encoder, Category.decoder} <= set(registry.entries)
 
