@@ -67,17 +67,50 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a run; with --folds also a run config.")],
     out: Annotated[
         Path | None, typer.Option(help="Where to write; default the run, or RUN/evaluated with --set.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=0, help="Cross-validate: so many new models; 0 for one a group.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="With --folds: a column, whose rows stay together.")] = None,
+    stratify: Annotated[str | None, typer.Option(help="With --folds: a column of classes, alike in all folds.")] = None,
     settings: Settings = None,
     plugin: Plugin = None,
 ) -> None:
-    """Judge a trained run again, by its config's 'evaluation': figures, report, samples."""
+    """Judge a trained run again, by its config's 'evaluation': figures, report, samples. Or cross-validate."""
+    if folds is not None:
+        _cross_validate(run, out, folds or None, group, stratify, settings or [], plugin)
+        return
+    if group or stratify:
+        raise FusionError("--group and --stratify say how to cross-validate", fix="add --folds 5")
+
     from fusion_engine.experiment import evaluate_run
 
     evaluate_run(_engine(plugin), run, out, settings=settings or [], console=console)
+
+
+def _cross_validate(
+    source: Path,
+    out: Path | None,
+    folds: int | None,
+    group: str | None,
+    stratify: str | None,
+    settings: Sequence[str],
+    plugins: Sequence[Path] | None,
+) -> None:
+    from fusion_engine.config import override, read_config, read_yaml
+
+    inner = [p for p in (source / "model" / "config.yaml", source / "config.yaml") if p.exists()]
+    path = inner[0] if source.is_dir() and inner else source
+    config, engine = read_config(override(read_yaml(path), settings)), _engine(plugins)
+    engine.check(config)
+
+    from fusion_engine.cross_validation import cross_validate_config
+
+    folder = out or (source if source.is_dir() else Path("runs") / config.name)
+    cross_validate_config(engine, config, folder, folds=folds, group=group, stratify=stratify, console=console)
 
 
 @app.command()

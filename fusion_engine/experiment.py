@@ -14,11 +14,13 @@ from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
 from fusion_engine.errors import ConfigError
 from fusion_engine.judging import PrepareTest, check_label, train_judges
-from fusion_engine.measuring import figures
 from fusion_engine.model import Context, FusionModel
+from fusion_engine.predicting import all_figures
+from fusion_engine.report import gallery
 from fusion_engine.report.facts import run_facts
 from fusion_engine.report.overview import overview
 from fusion_engine.report.page import write_page
+from fusion_engine.report.predictions import prediction_sections
 from fusion_engine.report.progress import ProgressBars
 from fusion_engine.report.samples import write_signals
 from fusion_engine.report.tables import figures_table, read_csv, write_csv, write_json
@@ -45,7 +47,8 @@ def run_experiment(
     """Build, train and save the model of a config; judge it and draw its samples where the config says how.
 
     The folder gets ``model/`` (the artefact), ``checkpoint.pt``, ``history.csv``, ``report.html`` and, with an
-    ``evaluation`` section, ``figures.csv``, ``figures.json``, ``overview.png`` and ``samples/``.
+    ``evaluation`` section, ``figures.csv``, ``figures.json`` and, of a model that makes something, ``overview.png``
+    and ``samples/``.
 
     Raises:
         FusionError: the config or the data is wrong.
@@ -133,15 +136,24 @@ def _judge(
 ) -> list[dict[str, Any]]:
     with show.status("training the judges, measuring"):
         found = measure(engine, model, data, settings)
-        picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
-        write_signals(model, model.generated_signals(SHOWN), folder / "samples")
+        drawn = _drawn(model, data, folder)
     model.metrics |= {figure["name"]: round(figure["value"], 4) for figure in found}
     model.save(folder / "model")
     write_csv(found, folder / "figures.csv")
     write_json(found, folder / "figures.json")
     show.print(figures_table(found, notes=show.width >= WIDE))
-    show.print(f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}", highlight=False)
+    if drawn:
+        show.print(drawn, highlight=False)
     return found
+
+
+def _drawn(model: FusionModel, data: Dataset, folder: Path) -> str:
+    """Draw what a model makes, and say where; a model that only predicts makes nothing."""
+    if not gallery.decoded(model):
+        return ""
+    picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
+    write_signals(model, model.generated_signals(SHOWN), folder / "samples")
+    return f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}"
 
 
 def _report(
@@ -151,7 +163,8 @@ def _report(
     context = Context(model.plugins, model.config)
     extra = model.plugins.call("report_sections", run_directory=folder, context=context)
     rows = data.test if len(data.test) else data.train
-    sections = [section for found in extra for section in found]
+    own = prediction_sections(model, data.test) if figures else []
+    sections = [*own, *(section for found in extra for section in found)]
     facts = run_facts(model, commit())
     page = write_page(folder, model, rows=rows, figures=figures, sections=sections, facts=facts)
     show.print(f"[bold]report[/]: {page}", highlight=False)
@@ -167,4 +180,4 @@ def measure(engine: Engine, model: FusionModel, data: Dataset, settings: Evaluat
     judges = train_judges(engine, model, data.train, settings, data.labels)
     trained = {key: model.metrics.get(key) for key in ("steps", "seconds")}
     run = {"seed": model.config.train.seed, **trained, "commit": commit()}
-    return [figure.as_dict() | run for figure in figures(model, judges, data.train, data.test, settings)]
+    return [figure.as_dict() | run for figure in all_figures(model, judges, data.train, data.test, settings)]

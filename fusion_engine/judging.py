@@ -27,6 +27,7 @@ TARGET = "judged_label"
 """What a judge calls the label: a name that no modality is likely to have."""
 CHUNK = 512
 """Rows judged at once."""
+WHERE = "config, 'evaluation'"
 
 Labels = Callable[[str, Any], frozenset[Any] | None]
 """``Dataset.labels``: the labels that a raw sample of a modality may stand for; None where a judge has to look."""
@@ -105,37 +106,42 @@ def check_label(
 
     Raises:
         DataError: no row has the label, the test split has a class that the training split lacks, there is nothing to
-            judge, or a modality that is to be judged stands beside a label in too few rows.
+            judge, a modality that is to be judged stands beside a label in too few rows, or no test row has what a
+            head predicts.
     """
-    label = settings.label
-    known, asked = ({row[label] for row in whole_rows(rows, [label])} for rows in (train, test))
-    where = "config, 'evaluation'"
-    if not known:
+    label, names, heads = settings.label, judged(model, settings), predicting_heads(model)
+    if not whole_rows(train, [label]):
         columns = ", ".join(Table(train).names)
         fix = "add the label to the data set's modalities"
-        raise DataError(f"the data has no column {label!r} to judge by", where=where, actual=columns, fix=fix)
-    if asked - known:
-        unseen = ", ".join(sorted(map(str, asked - known)))
-        raise DataError(
-            "the test split has classes that no judge has learned",
-            where=where,
-            actual=unseen,
-            fix="split the data anew",
-        )
-    names = judged(model, settings)
-    if not names:
+        raise DataError(f"the data has no column {label!r} to judge by", where=WHERE, actual=columns, fix=fix)
+    if names or isinstance(model.modalities.get(label), CategoryModality):
+        _check_classes(train, test, label)
+    if not names and not heads:
         raise DataError(
             f"the model makes nothing but {label!r}, so there is nothing to judge",
-            where=where,
-            expected="a decoder of another modality",
+            where=WHERE,
+            expected="a decoder of another modality, or a head that predicts",
             fix="leave 'evaluation' out",
         )
+    for head in heads:
+        target = str(model.graph.wiring.nodes[head].out)
+        if not whole_rows(test, [target]):
+            problem = f"no row of the test split has {target!r}, which the head {head!r} predicts"
+            raise DataError(problem, where=WHERE, expected="at least one")
     for name in names:
         for split, rows in (("training", train), ("test", test)):
             found = len(whole_rows(rows, [name, label]))
             if found < LEAST:
                 few = f"only {found} rows of the {split} split have" if found else f"no row of the {split} split has"
-                raise DataError(f"{few} both {name!r} and {label!r}", where=where, expected=f"at least {LEAST}")
+                raise DataError(f"{few} both {name!r} and {label!r}", where=WHERE, expected=f"at least {LEAST}")
+
+
+def _check_classes(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]], label: str) -> None:
+    known, asked = ({row[label] for row in whole_rows(rows, [label])} for rows in (train, test))
+    if asked - known:
+        unseen = ", ".join(sorted(map(str, asked - known)))
+        problem = "the test split has classes that no judge has learned"
+        raise DataError(problem, where=WHERE, actual=unseen, fix="split the data anew")
 
 
 class PrepareTest(Callback):
@@ -179,6 +185,11 @@ def judged(model: FusionModel, settings: EvaluationConfig) -> list[str]:
     return [m for m in model.modalities if model.graph.wiring.decoder_of(m) and m != settings.label]
 
 
+def predicting_heads(model: FusionModel) -> list[str]:
+    """The heads that predict a modality."""
+    return [name for name in model.graph.wiring.of_kind("head") if model.graph.wiring.nodes[name].out]
+
+
 def train_judges(
     engine: Engine,
     model: FusionModel,
@@ -186,7 +197,7 @@ def train_judges(
     settings: EvaluationConfig,
     labels: Labels | None = None,
 ) -> dict[str, Judge]:
-    """Train one judge for every modality that the model decodes, the label itself left out.
+    """Train one judge for every modality that the model decodes, the label itself left out; none for a classifier.
 
     Raises:
         KeyboardInterrupt: a judge was interrupted; half a judge judges nothing.

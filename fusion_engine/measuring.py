@@ -79,7 +79,8 @@ def _judges(judges: Mapping[str, Judge], real: Mapping[str, Judged]) -> Iterator
         yield Figure(f"judge of {m}: accuracy", share, best, note=f"on real test data; weights {judge.digest}")
 
 
-def _interval(share: float, n: int) -> str:
+def interval(share: float, n: int) -> str:
+    """Write the 95 % interval of a share of n rows."""
     interval = wilson(share, n)
     return f"95 %: {interval.low:.3f} to {interval.high:.3f}"
 
@@ -148,7 +149,7 @@ def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ..
         beside = known.having([*subset, target])
         ceiling = agreement_of_sets(truth[beside], known.seen[target][beside]) if len(beside) else None
         name = f"conditional coherence: {'+'.join(subset)} -> {target}"
-        yield Figure(name, share, ceiling, chance, _interval(share, len(rows)))
+        yield Figure(name, share, ceiling, chance, interval(share, len(rows)))
 
 
 def _target(figure: Figure) -> str:
@@ -179,7 +180,7 @@ def _joint(
         signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
         sets = [judges[m].admitted(signals[m]) for m in judges]
         share, chance = agreement_of_sets(*sets), chance_of_sets(*sets)
-        note = _interval(share, settings.samples)
+        note = interval(share, settings.samples)
         yield Figure(f"joint coherence: prior {prior}", share, ceiling, chance, note)
 
 

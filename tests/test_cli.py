@@ -146,6 +146,40 @@ def test_a_run_is_judged_again_by_other_settings(
     refused(capsys, ["evaluate", copied, "--set", "train.seed=1"], "other data or evaluation alone", "train.seed=1")
 
 
+def test_a_classifier_is_judged_and_cross_validated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 2}}}
+    parts = {"image": small, "mirror": small, "label": "modality/category"}
+    config = Engine().recipe_config("classifier", parts, width=8, name="sorts", data=RUN["data"])
+    config |= {"stages": [{"name": "train", "steps": 3, "losses": ["cross_entropy"]}], "evaluation": {"label": "label"}}
+    out = tmp_path / "sorts"
+    assert run("train", written(config, tmp_path / "sorts.yaml"), "--out", out) == 0
+    figures = {f["name"]: f["value"] for f in json.loads((out / "figures.json").read_text())}
+    assert {"accuracy", "accuracy: image", "accuracy: image+mirror", "F1: macro", "log loss"} <= set(figures)
+    assert figures["accuracy"] == figures["accuracy: image+mirror"]
+    page = (out / "report.html").read_text()
+    assert "Predictions of label" in page
+    assert "calibration error is" in page
+    assert not (out / "overview.png").exists()
+    assert Engine().load(out / "model").metrics["accuracy"] == pytest.approx(figures["accuracy"], abs=1e-4)
+    capsys.readouterr()
+    assert run("evaluate", out) == 0
+    assert "accuracy: image+mirror" in capsys.readouterr().out
+    assert {f["name"]: f["value"] for f in json.loads((out / "figures.json").read_text())} == figures
+    assert run("evaluate", out, "--folds", 2, "--stratify", "label", "--set", "stages.0.steps=1") == 0
+    assert "accuracy: " in capsys.readouterr().out
+    lines = (out / "cross_validation.csv").read_text().splitlines()
+    assert lines[0] == "fold,tested,seed,commit,name,value,chance"
+    assert {line.split(",")[0] for line in lines[1:]} == {"0", "1", "mean", "deviation"}
+    assert sum(int(n) for n in {line.split(",")[1].removesuffix(" rows") for line in lines[1:]} if n) in (
+        898,
+        899,
+        1797,
+    )
+    refused(capsys, ["evaluate", out, "--group", "label"], "say how to cross-validate", "--folds 5")
+    refused(capsys, ["evaluate", tmp_path / "sorts.yaml", "--folds", 0], "only groups can be held out")
+    refused(capsys, ["evaluate", out, "--folds", 3, "--group", "speaker"], "packaged data set has no column")
+
+
 def test_settings_change_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = written(RUN, tmp_path / "run.yaml"), tmp_path / "out"
     assert run("train", path, "--out", out, "--set", "train.seed=3", "--set", "stages.0.steps=1") == 0

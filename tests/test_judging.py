@@ -98,12 +98,12 @@ def test_what_cannot_be_judged_is_refused_before_training(trained):
             check_label(model, broken, test, SETTINGS)
 
 
-def test_a_model_that_makes_nothing_is_not_judged(engine, trained):
+def test_a_model_that_makes_and_predicts_nothing_is_not_judged(engine, trained):
     _, train, _ = trained
-    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 4}}}
-    parts = {"a": small, "kind": "modality/tabular.category"}
+    encoder = {"use": "encoder/image.conv", "in": "a", "with": {"channels": 4}}
+    config = {"modalities": {"a": {"use": "modality/image"}}, "nodes": {"encoder": encoder}}
     with pytest.raises(DataError, match="nothing to judge"):
-        check_label(engine.recipe("classifier", parts, target="kind"), train, rows(10, 5), SETTINGS)
+        check_label(engine.build(config), train, rows(10, 5), SETTINGS)
 
 
 def test_a_test_row_that_does_not_fit_is_refused_before_the_first_step(engine, trained):

@@ -1,7 +1,7 @@
-"""Measures of generated data: pure functions of feature vectors and of judges' predictions.
+"""Measures of generated data and of predictions: pure functions of features, of what judges see, of probabilities.
 
-Nearly every one of them depends on the number of samples, and scores real data against real data worse than perfect.
-Report it beside that floor, at equal n.
+Nearly every measure of generated data depends on the number of samples, and scores real data against real data worse
+than perfect. Report it beside that floor, at equal n. A measure of predictions stands beside chance.
 """
 
 from fusion_engine.evaluation.coherence import (
@@ -12,6 +12,14 @@ from fusion_engine.evaluation.coherence import (
     conditional_coherence,
     joint_coherence,
     wilson,
+)
+from fusion_engine.evaluation.corruptions import (
+    CORRUPTIONS,
+    Corruption,
+    corrupted,
+    image_noise,
+    sequence_jitter,
+    sound_noise,
 )
 from fusion_engine.evaluation.diversity import (
     Classes,
@@ -25,30 +33,56 @@ from fusion_engine.evaluation.diversity import (
 from fusion_engine.evaluation.frechet import Frechet, frechet_distance, frechet_with_floor
 from fusion_engine.evaluation.manifold import Manifold, ManifoldWithFloor, manifold, manifold_with_floor
 from fusion_engine.evaluation.memorising import Memorising, copying_score, memorising
+from fusion_engine.evaluation.predictions import (
+    ClassScore,
+    Score,
+    class_scores,
+    classification,
+    confusion,
+    multi_label,
+    regression,
+)
+from fusion_engine.evaluation.robustness import Curve, area_under, curves
 
 __all__ = [
+    "CORRUPTIONS",
+    "ClassScore",
     "Classes",
+    "Corruption",
+    "Curve",
     "Duplicates",
     "Frechet",
     "Interval",
     "Manifold",
     "ManifoldWithFloor",
     "Memorising",
+    "Score",
     "agreement",
     "agreement_of_sets",
+    "area_under",
     "chance_of_sets",
     "class_diversity",
+    "class_scores",
+    "classification",
     "conditional_coherence",
+    "confusion",
     "copying_score",
+    "corrupted",
+    "curves",
     "duplicates",
     "frechet_distance",
     "frechet_with_floor",
+    "image_noise",
     "joint_coherence",
     "manifold",
     "manifold_with_floor",
     "memorising",
+    "multi_label",
     "near_duplicates",
+    "regression",
     "reverse_kl",
     "reverse_kl_floor",
+    "sequence_jitter",
+    "sound_noise",
     "wilson",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from fusion_engine import Dataset, require
-from fusion_engine_digits.gaps import check, kept
+from fusion_engine_digits.gaps import check, check_columns, kept
 from fusion_engine_digits.phrases import DIGITS, meaning, phrase
 from fusion_engine_digits.source import ARRAY_OF, Source, read
 from fusion_engine_digits.speech import exchange, shifted, with_noise
@@ -59,9 +59,13 @@ class Digits(Dataset):
             label exchange theirs. Text is made from the label.
         fold: which fold is the test split, where the file at ``path`` has folds and no test flag. Files in which a
             recording occurs twice have folds that keep the two together; the validation split is by row and does not.
+        group: a further column that every row gets under its own name, such as speaker or recording: a 1-D array [n]
+            of the file at ``path``, whole numbers or text. What belongs together is kept together by it.
+        hold_out: ``{speaker: 3}``: the rows that have this value are the test split, and no others; any such array.
 
     Raises:
-        ConfigError: modalities are repeated or none, or more is to be missing than rows can spare.
+        ConfigError: modalities are repeated or none, more is to be missing than rows can spare, or ``group`` and
+            ``hold_out`` do not fit the rest.
         DataError: the file at ``path`` does not fit; raised when a split is asked for.
     """
 
@@ -80,12 +84,15 @@ class Digits(Dataset):
         seed: Annotated[int, Field(ge=0)] = 0,
         path: str | None = None,
         fold: Annotated[int, Field(ge=0)] = 4,
+        group: str | None = None,
+        hold_out: Annotated[Mapping[str, int | str], Field(min_length=1, max_length=1)] | None = None,
     ) -> None:
         check(modalities, missing)
+        check_columns(modalities, path, group, hold_out, pairings)
         self.modalities, self.missing, self.validation_share = modalities, missing, validation
         self.noise, self.audio_noise, self.ambiguous, self.pairings = noise, audio_noise, ambiguous, pairings
         self.audio_offset, self.strokes_part = audio_offset, strokes_part
-        self.seed, self.path, self.fold = seed, path, fold
+        self.seed, self.path, self.fold, self.group, self.hold_out = seed, path, fold, group, hold_out
 
     @cached_property
     def train(self) -> Sequence[Row]:
@@ -111,7 +118,7 @@ class Digits(Dataset):
         needed = {ARRAY_OF[name] for name in self.modalities}
         if "audio" in needed and (self.path is None or self.pairings > 1):
             needed.add("label")
-        source = read(self.path, needed, self.fold)
+        source = read(self.path, needed, self.fold, group=self.group, hold_out=self.hold_out)
         if source.label is not None and "text" in self.modalities:
             low, high = source.label.min(initial=0), source.label.max(initial=0)
             fits = low in DIGITS and high in DIGITS
@@ -146,7 +153,9 @@ class Digits(Dataset):
 
     def _row(self, i: int, pairing: int = 0, there: NDArray[np.bool_] | None = None) -> Row:
         cells = enumerate(self.modalities)
-        return {name: self._cell(name, i, pairing) if there is None or there[m] else None for m, name in cells}
+        row: dict[str, Any] = {}
+        row |= {name: self._cell(name, i, pairing) if there is None or there[m] else None for m, name in cells}
+        return row if self._source.group is None else {**row, str(self.group): self._source.group[i].item()}
 
     def _cell(self, name: str, i: int, pairing: int) -> Any:
         """Return one raw sample."""

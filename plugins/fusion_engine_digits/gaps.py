@@ -1,7 +1,7 @@
-"""Take cells out of rows, so that a given share is missing and no row is left empty."""
+"""Take cells out of rows, so that a given share is missing and no row is left empty; check a data set's options."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +40,28 @@ def check(modalities: Sequence[str], missing: float) -> None:
             expected=f"'missing' of at most {most:.3g} for {len(modalities)} modalities",
             actual=str(missing),
         )
+
+
+def check_columns(
+    modalities: Sequence[str],
+    path: str | None,
+    group: str | None,
+    hold_out: Mapping[str, int | str] | None,
+    pairings: int,
+) -> None:
+    """Check what is asked of the columns of a file.
+
+    Raises:
+        ConfigError: there is no file, several columns are held out, or the group's name or the pairings do not fit.
+    """
+    where = "dataset/digits"
+    if path is None and (group is not None or hold_out is not None):
+        problem = "the packaged data set has no column of speakers or recordings"
+        raise ConfigError(problem, where=where, fix="give the 'path' of a file that has one")
+    if hold_out is not None and len(hold_out) != 1:
+        raise ConfigError("'hold_out' names one column and one value", where=where, actual=str(dict(hold_out)))
+    if group in modalities:
+        raise ConfigError(f"the group {group!r} is a modality already", where=where, fix="leave 'group' out")
+    if group is not None and pairings > 1:
+        problem = "further pairings exchange clips between rows, so that a row belongs to several groups"
+        raise ConfigError(problem, where=where, fix="leave 'pairings' or 'group' out")

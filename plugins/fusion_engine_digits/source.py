@@ -1,6 +1,6 @@
 """Read the arrays of a digits data set: the packaged one, or a file of the same layout."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -43,28 +43,38 @@ class Source:
     label: NDArray[np.int64] | None = None
     speech: Speech | None = None
     bank: Bank | None = None
+    group: NDArray[np.generic] | None = None
+    """[n], whole numbers or text: what each row belongs to, where a column is asked for."""
 
 
-def read(path: str | None, needed: Set[str], fold: int) -> Source:
-    """Read the arrays that are needed; without a path, from the packaged data set.
+def read(
+    path: str | None,
+    needed: Set[str],
+    fold: int,
+    *,
+    group: str | None = None,
+    hold_out: Mapping[str, int | str] | None = None,
+) -> Source:
+    """Read the arrays that are needed; without a path, from the packaged data set, which has no column of groups.
 
     Raises:
         DataError: there is no such file, it is no npz, or an array is missing or malformed.
     """
     if path is not None:
         with arrays_in(npz_at(Path(path))) as arrays:
-            return _source(arrays, needed, fold)
+            source = _source(arrays, needed, fold, hold_out or {})
+            return source if group is None else replace(source, group=_column(arrays, group, len(source.test)))
     packaged = resources.files("fusion_engine_digits") / "data" / "embedded_digits.npz"
     with resources.as_file(packaged) as file, arrays_in(file) as arrays:
-        source = _source(arrays, needed - {"audio"}, fold)
+        source = _source(arrays, needed - {"audio"}, fold, {})
     if "audio" not in needed:
         return source
     bank = packaged_bank()
     return replace(source, speech=bank.speech, bank=bank)
 
 
-def _source(arrays: Arrays, needed: Set[str], fold: int) -> Source:
-    test = _test_flags(arrays, fold)
+def _source(arrays: Arrays, needed: Set[str], fold: int, hold_out: Mapping[str, int | str]) -> Source:
+    test = _held_out(arrays, hold_out) if hold_out else _test_flags(arrays, fold)
     n = len(test)
     image = strokes = length = label = speech = None
     if "image" in needed:
@@ -92,6 +102,26 @@ def _test_flags(arrays: Arrays, fold: int) -> NDArray[np.bool_]:
         actual=str(fold),
     )
     return np.asarray(flags == fold)
+
+
+def _held_out(arrays: Arrays, hold_out: Mapping[str, int | str]) -> NDArray[np.bool_]:
+    """Return which rows have the value that is held out."""
+    ((name, value),) = hold_out.items()
+    column = _column(arrays, name, None)
+    known = np.unique(column).tolist()
+    require(
+        value in known,
+        f"no row of {arrays.where} has {value!r} as {name!r}, the test split",
+        expected=f"one of {known[:10]}" + (f" and {len(known) - 10} more" if len(known) > 10 else ""),
+        actual=repr(value),
+    )
+    return np.asarray(column == value)
+
+
+def _column(arrays: Arrays, name: str, n: int | None) -> NDArray[np.generic]:
+    """Return a column of whole numbers or text."""
+    column = arrays.first(name)
+    return arrays.check(name, column, "str_" if column.dtype.kind == "U" else "integer", (n,))
 
 
 def _speech(arrays: Arrays, n: int) -> Speech:

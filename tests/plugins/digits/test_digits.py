@@ -190,3 +190,49 @@ def test_configs_that_cannot_be() -> None:
         Digits(modalities=("image", "image"))
     with pytest.raises(ConfigError, match="each once"):
         Digits(modalities=())
+
+
+def test_a_column_of_groups_goes_with_every_row(folds: Path) -> None:
+    with np.load(folds / "mine.npz") as arrays:
+        kept = dict(arrays)
+    names = np.array([f"voice {i % 3}" for i in range(10)])
+    np.savez(folds / "mine.npz", **kept, speaker=np.arange(10) % 3, recording=names, pair=np.zeros((10, 2), int))
+    plain = Digits(modalities=ALL, path=str(folds), missing=0.3)
+    for group, values in (("speaker", [i % 3 for i in range(10)]), ("recording", names.tolist())):
+        data = Digits(modalities=ALL, path=str(folds), missing=0.3, group=group)
+        for split in ("train", "validation", "test"):
+            for row, other in zip(getattr(data, split), getattr(plain, split), strict=True):
+                assert list(row) == [*ALL, group]
+                assert all((row[m] is None) == (other[m] is None) for m in ALL)
+        for row in data.test:
+            assert row[group] == values[row["label"]]
+            assert type(row[group]) is type(values[0])
+    for name in ("speakers", "pair"):
+        with pytest.raises(DataError, match=name):
+            len(Digits(path=str(folds), group=name).test)
+
+
+def test_one_speaker_is_held_out(folds: Path) -> None:
+    with np.load(folds / "mine.npz") as arrays:
+        kept = {name: arrays[name] for name in arrays if name != "fold"}  # a split of the file's own is not needed
+    np.savez(folds / "mine.npz", **kept, speaker=np.arange(10) % 3, name=np.array(list("aabbccddee")))
+    data = Digits(modalities=ALL, path=str(folds), hold_out={"speaker": 1}, group="speaker", validation=0.2)
+    assert [r["label"] for r in data.test] == [1, 4, 7]
+    assert {r["speaker"] for r in data.test} == {1}
+    assert {r["speaker"] for r in [*data.train, *data.validation]} == {0, 2}
+    assert len(data.train) + len(data.validation) == 7
+    assert [r["label"] for r in Digits(modalities=ALL, path=str(folds), hold_out={"name": "b"}).test] == [2, 3]
+    with pytest.raises(DataError, match=r"has 5 as 'speaker'(.|\n)*\[0, 1, 2\]"):
+        len(Digits(path=str(folds), hold_out={"speaker": 5}).test)
+
+
+def test_groups_that_cannot_be() -> None:
+    for options, message in (
+        ({"group": "speaker"}, "packaged data set has no column"),
+        ({"hold_out": {"speaker": 1}}, "packaged data set has no column"),
+        ({"hold_out": {"speaker": 1, "take": 2}, "path": "x"}, "one column and one value"),
+        ({"group": "image", "path": "x"}, "is a modality already"),
+        ({"group": "speaker", "path": "x", "pairings": 2}, "further pairings exchange clips"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Digits(**options)
