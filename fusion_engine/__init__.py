@@ -10,11 +10,14 @@ _WHERE = {
     "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError "
     "nearest",
     "fusion_engine.hooks": "hookimpl",
-    "fusion_engine.values": "Batch Features Media Posterior Rows Signal Term Widths fill",
+    "fusion_engine.values": "Batch Features Media Posterior Rows Signal Term Widths fill "
+    "joint_weights map_distribution",
+    "fusion_engine.priors": "log_density",
     "fusion_engine.noise": "Noise thin",
     "fusion_engine.likelihoods": "DistributionLikelihood Likelihood Samples",
-    "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Modality "
-    "PosteriorNetwork Prior SequenceModality SpectrogramModality TextModality WaveformModality over_samples require",
+    "fusion_engine.components": "CategoryModality Dataset Decoder Encoder Fusion Head ImageModality Infer "
+    "Modality NumberModality PosteriorNetwork PosteriorPrior Prior SequenceModality SpectrogramModality TagsModality "
+    "TextModality WaveformModality over_samples require",
     "fusion_engine.config": "Player RunConfig read_config write_config",
     "fusion_engine.plugins": "Registry",
     "fusion_engine.graph": "Graph",

@@ -7,11 +7,15 @@ from fusion_engine.components import Encoder as Encoder
 from fusion_engine.components import Fusion as Fusion
 from fusion_engine.components import Head as Head
 from fusion_engine.components import ImageModality as ImageModality
+from fusion_engine.components import Infer as Infer
 from fusion_engine.components import Modality as Modality
+from fusion_engine.components import NumberModality as NumberModality
 from fusion_engine.components import PosteriorNetwork as PosteriorNetwork
+from fusion_engine.components import PosteriorPrior as PosteriorPrior
 from fusion_engine.components import Prior as Prior
 from fusion_engine.components import SequenceModality as SequenceModality
 from fusion_engine.components import SpectrogramModality as SpectrogramModality
+from fusion_engine.components import TagsModality as TagsModality
 from fusion_engine.components import TextModality as TextModality
 from fusion_engine.components import WaveformModality as WaveformModality
 from fusion_engine.components import over_samples as over_samples
@@ -42,6 +46,7 @@ from fusion_engine.model import FusionModel as FusionModel
 from fusion_engine.noise import Noise as Noise
 from fusion_engine.noise import thin as thin
 from fusion_engine.plugins import Registry as Registry
+from fusion_engine.priors import log_density as log_density
 from fusion_engine.run import Clock as Clock
 from fusion_engine.run import Run as Run
 from fusion_engine.values import Batch as Batch
@@ -53,6 +58,8 @@ from fusion_engine.values import Signal as Signal
 from fusion_engine.values import Term as Term
 from fusion_engine.values import Widths as Widths
 from fusion_engine.values import fill as fill
+from fusion_engine.values import joint_weights as joint_weights
+from fusion_engine.values import map_distribution as map_distribution
 from fusion_engine.wiring import match as match
 
 __version__: str

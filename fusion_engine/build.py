@@ -1,12 +1,22 @@
 """From a config to a graph: components looked up and configured, nodes constructed in order, losses last."""
 
 from collections.abc import Mapping
-from typing import Any, cast, get_type_hints
+from typing import Any, NoReturn, cast, get_type_hints
 
 import torch
 from torch import nn
 
-from fusion_engine.components import Decoder, Encoder, Fusion, Head, Modality, PosteriorNetwork, Prior, TakesFeatures
+from fusion_engine.components import (
+    Decoder,
+    Encoder,
+    Fusion,
+    Head,
+    Modality,
+    PosteriorNetwork,
+    PosteriorPrior,
+    Prior,
+    TakesFeatures,
+)
 from fusion_engine.config import NodeConfig, Part, RunConfig
 from fusion_engine.errors import BuildError, ConfigError, FusionError, author_line, nearest, one_line
 from fusion_engine.graph import Graph
@@ -92,6 +102,7 @@ def build(config: RunConfig, registry: Registry) -> Graph:
         for name in wiring.order:
             torch.manual_seed(seed.at("weights", name).key)
             graph.add(name, _node(graph, wiring.nodes[name], registry, config.nodes[name].with_))
+        _check_priors(graph)
         for name, part in config.losses.items():
             _check_score(graph, name, part.with_.get("score"))
             graph.add_loss(
@@ -144,22 +155,60 @@ def _node(graph: Graph, node: Node, registry: Registry, values: Mapping[str, Any
 
 def _prior(graph: Graph, node: Node, target: type[Prior], values: Mapping[str, Any]) -> Prior:
     where = f"node {node.name!r}"
-    prior = cast(Prior, _construct(where, target, values))
-    if node.of and not target.fits:
-        raise BuildError(
-            f"{node.use} has nothing to fit", where=f"{where}, port 'of'", fix="remove 'of', or use prior/mixture"
-        )
-    wanted = [n for n in node.of if n in graph.wiring.nodes]
-    width = sum(_latent_of(graph, n) for n in wanted)
+    _check_of(node, target)
+    made_of = issubclass(target, PosteriorPrior)
+    wiring = [graph.posterior(n).inputs for n in node.of] if made_of else []
+    prior = cast(Prior, _construct(where, target, values, *wiring))
+    width = sum(_latent_of(graph, n) for n in node.of)
     if node.of and width != prior.latent:
         raise BuildError(
-            "the prior is not as wide as the latents it is fitted to",
+            "the prior is not as wide as the latents it is of",
             where=where,
             expected=f"latent: {width}",
             actual=f"latent: {prior.latent}",
             fix="leave 'latent' out",
         )
     return prior
+
+
+def _check_of(node: Node, target: type[Prior]) -> None:
+    """Check that a prior can be what its ``of`` makes of it: fitted to latents, or trained with one posterior."""
+
+    def refuse(problem: str, fix: str, expected: str | None = None, actual: str | None = None) -> NoReturn:
+        raise BuildError(problem, where=f"node {node.name!r}, port 'of'", expected=expected, actual=actual, fix=fix)
+
+    if not node.of and issubclass(target, PosteriorPrior):
+        refuse(f"{node.use} is made of a posterior", "add 'of' with a posterior", actual="no 'of'")
+    if node.of and not (target.fits or target.trains):
+        refuse(
+            f"{node.use} has nothing to fit and nothing to train",
+            "remove 'of', or use prior/mixture, prior/fitted_flow, prior/flow or prior/vamp",
+            "a prior that fits latents after training, or that trains with a posterior",
+        )
+    if len(node.of) > 1 and target.trains:
+        refuse("a prior trains with one posterior", "one node each", actual=", ".join(node.of))
+
+
+def _check_priors(graph: Graph) -> None:
+    """Check that at most one prior trains with each posterior, and that what learns belongs to a player."""
+    for posterior in graph.wiring.of_kind("posterior"):
+        priors = graph.trained_priors(posterior)
+        if len(priors) > 1:
+            raise BuildError(
+                f"two priors train with {posterior!r}",
+                where=f"node {priors[1]!r}, port 'of'",
+                expected="one",
+                actual=", ".join(priors),
+                fix="remove one",
+            )
+    owned = graph.owners("generator") | graph.owners("discriminator")
+    for name in graph.wiring.of_kind("prior"):
+        if name not in owned and any(True for _ in graph[name].parameters()):
+            raise ConfigError(
+                f"the prior {name!r} belongs to no player, so it would never learn",
+                where="players",
+                fix="name it under the player that its posterior belongs to",
+            )
 
 
 def _latent_of(graph: Graph, posterior: str) -> int:

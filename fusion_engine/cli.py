@@ -114,6 +114,34 @@ def _cross_validate(
 
 
 @app.command()
+def compare(
+    config: ConfigFile,
+    node: Annotated[str, typer.Option(help="The fusion whose place all others take.")] = "fused",
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0 on.")] = 5,
+    each: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE by seed: data.with.fold={seed}. May be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; default runs/<name of the config>.")] = None,
+    settings: Settings = None,
+    plugin: Plugin = None,
+) -> None:
+    """Train every fusion in one place of a graph, and each of its inputs alone: a table and a plot."""
+    from fusion_engine.config import override, read_config, read_yaml
+
+    engine, source = _engine(plugin), read_config(override(read_yaml(config), settings or []))
+    engine.check(source)
+
+    from fusion_engine.comparison import compare as run
+
+    def by_seed(seed: int) -> list[str]:
+        return [setting.replace("{seed}", str(seed)) for setting in each or []]
+
+    folder = out or Path("runs") / source.name
+    run(engine, source, range(seeds), folder, node=node, each=by_seed, console=console)
+    console.print((folder / "comparison.md").read_text(encoding="utf-8"), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def generate(
     model: ModelFolder,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many rows.")] = 16,

@@ -33,7 +33,8 @@ class Part(_Strict):
 class NodeConfig(Part):
     """One node: its component, what is wired into its ports, and for decoders and predicting heads what comes out.
 
-    ``of`` is for a prior that is fitted to the latents of one posterior (or of several together) after training.
+    ``of`` is for a prior: one that is fitted to the latents of one posterior (or of several together) after training,
+    or one that trains with a posterior in place of its own prior.
     ``modality_dropout`` hides each input of a fusion, posterior or head in training with that probability, row by row.
     """
 
@@ -104,15 +105,25 @@ class TrainConfig(_Strict):
     workers: Annotated[int, Field(ge=0)] = 0
 
 
+class NoiseConfig(_Strict):
+    """How one modality gets worse: a corruption by its name (image, sound, sequence) and the levels to look at."""
+
+    corrupt: str
+    levels: Annotated[list[float], Field(min_length=2)]
+
+
 class EvaluationConfig(_Strict):
     """How to judge what a trained model makes: by classifiers of ``label``, a column of the data set, one a modality.
 
-    ``samples`` is how many rows are generated from each prior, ``epochs`` how long the judges are trained.
+    What its heads predict is held against the test rows, and needs no such judges. ``samples`` is how many rows are
+    generated from each prior, ``epochs`` how long the judges are trained. ``noise`` names modalities whose corruption a
+    head's predictions are followed over: the area under that curve is a figure.
     """
 
     label: Name
     samples: Annotated[int, Field(ge=100)] = 1000
     epochs: Positive = 30
+    noise: dict[Name, NoiseConfig] = Field(default_factory=dict)
 
 
 class RunConfig(_Strict):

@@ -64,12 +64,23 @@ class Graph(nn.Module):
         return cast(PosteriorNetwork, self[name])
 
     def prior_of(self, posterior: str) -> Prior:
-        """The prior that a posterior is trained with."""
-        return self.posterior(posterior).prior
+        """The prior that a posterior is trained with: a node's, or the posterior's own."""
+        node = self.trained_prior(posterior)
+        return self.posterior(posterior).prior if node is None else cast(Prior, self[node])
+
+    def trained_prior(self, posterior: str) -> str | None:
+        """The prior node that trains with a posterior in place of its own; None where there is none."""
+        return next(iter(self.trained_priors(posterior)), None)
+
+    def trained_priors(self, posterior: str) -> list[str]:
+        """All that a config wires so; a built graph has one at most."""
+        wired = [n for n in self.wiring.of_kind("prior") if posterior in self.wiring.nodes[n].of]
+        return [n for n in wired if cast(Prior, self[n]).trains]
 
     def fitted_priors(self) -> dict[str, tuple[str, ...]]:
         """Prior nodes that are fitted to posteriors' latents, and which those are."""
-        return {n: self.wiring.nodes[n].of for n in self.wiring.of_kind("prior") if self.wiring.nodes[n].of}
+        wired = {n: self.wiring.nodes[n].of for n in self.wiring.of_kind("prior") if self.wiring.nodes[n].of}
+        return {n: of for n, of in wired.items() if cast(Prior, self[n]).fits}
 
     def parameters_of(self, names: Iterable[str]) -> Iterator[nn.Parameter]:
         """Parameters of some nodes, each once, in the order of the graph."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusion_engine.artefact import write_artefact
 from fusion_engine.build import build, complete
-from fusion_engine.components import CategoryModality, Head, Modality
+from fusion_engine.components import Head, Modality
 from fusion_engine.config import RunConfig
 from fusion_engine.data import Prepared, Table, collate
 from fusion_engine.errors import DataError, FusionError, nearest
@@ -195,9 +195,22 @@ class FusionModel:
                 raise FusionError(f"the model has no posterior {name!r}", fix=nearest(name, known))
         found = []
         for run in self.runs(data, sample=sample, seed=seed):
-            ones = [cast(Posterior, run[n]).one(run.noise("component", n) if sample else None) for n in names]
-            found.append(torch.cat([one.z for one in ones], -1))
+            found.append(torch.cat([run.one(n).z for n in names], -1))
         return torch.cat(found)
+
+    @torch.no_grad()
+    def features(self, data: Any, node: str) -> Float[Tensor, "b d"]:
+        """Return the pooled vector of an encoder, a fusion or a posterior (its z) for each row.
+
+        A row that has nothing the node reads gets what the node makes of nothing, such as zeros.
+
+        Raises:
+            FusionError: the model has no such node.
+        """
+        known = [n for kind in ("encoder", "fusion", "posterior") for n in self.graph.wiring.of_kind(kind)]
+        if node not in known:
+            raise FusionError(f"the model has no node {node!r} with features", fix=nearest(node, known))
+        return torch.cat([run.features(node).pooled for run in self.runs(data)])
 
     def _empty(self, n: int) -> Prepared:
         return Prepared([{} for _ in range(n)], self.modalities)
@@ -308,7 +321,7 @@ class FusionModel:
                 given = ", ".join(n for n in table.names if n in self.modalities)
                 raise FusionError(f"nothing of {given} reaches the decoder of {name!r}", fix="use generate: it draws")
         for run in self.runs(table, sample=sample, seed=seed):
-            one = self._ones(run, sample)
+            one = self._ones(run)
             for name in to:
                 found[name].append(_decoded(one, self._decoder(name), sample))
         return {m: join(signals) for m, signals in found.items()}
@@ -324,11 +337,9 @@ class FusionModel:
             )
         return decoder
 
-    def _ones(self, run: Run, sample: bool) -> Run:
+    def _ones(self, run: Run) -> Run:
         """Keep one component of each posterior, and let every decoder work, also on rows that have nothing."""
-        posteriors = self.graph.wiring.of_kind("posterior")
-        ones = {p: cast(Posterior, run[p]).one(run.noise("component", p) if sample else None) for p in posteriors}
-        return run.replay(ones)
+        return run.replay({p: run.one(p) for p in self.graph.wiring.of_kind("posterior")})
 
     def translate(self, given: Any, to: str | Sequence[str], *, sample: bool = False, seed: int = 0) -> Any:
         """Translate any modalities into any others.
@@ -412,7 +423,7 @@ class FusionModel:
         gaps = [{m for m in self.modalities if table[i].get(m) is None} for i in range(len(table))]
         names = [m for m in self.modalities if any(m in g for g in gaps)]
         decoded = [m for m in names if self.reaches(table.names, m)]
-        heads = {self.graph.wiring.nodes[h].out: h for h in self.graph.wiring.of_kind("head")}
+        heads = {modality: head for head, modality in reversed(self._heads().items())}  # of several, the first
         filled = {m: self.predict(table, heads[m]) for m in names if m in heads and m not in decoded}
         signals = self.translated_signals(table, decoded) if decoded else {}
         filled |= {m: self.modalities[m].restore(s) for m, s in signals.items()}
@@ -424,18 +435,40 @@ class FusionModel:
 
     @torch.no_grad()
     def predict_proba(self, data: Any, head: str | None = None) -> Float[Tensor, "b o"]:
-        """Return a predicting head's class probabilities of each row."""
-        name = self._head(head)
-        return torch.cat([cast(Tensor, run[name]).softmax(-1) for run in self.runs(data)])
+        """Return a predicting head's class probabilities of each row.
 
+        Raises:
+            FusionError: there is no such head, or what it predicts has no classes.
+        """
+        name = self._head(head)
+        module = cast(Head, self.graph[name])
+        return torch.cat([module.probabilities(cast(Tensor, run[name])) for run in self.runs(data)])
+
+    @torch.no_grad()
     def predict(self, data: Any, head: str | None = None) -> list[Any]:
-        """Return the most likely class of each row."""
-        modality = cast(CategoryModality, cast(Head, self.graph[self._head(head)]).modality)
-        return [modality.classes[i] for i in self.predict_proba(data, head).argmax(-1).tolist()]
+        """Return a raw sample a row: the likeliest class, the likely tags, a number in its own unit.
+
+        Args:
+            data: a table.
+            head: which one; by default the first of the config that predicts.
+
+        Raises:
+            FusionError: there is no such head.
+        """
+        name = self._head(head)
+        module = cast(Head, self.graph[name])
+        modality = cast(Modality, module.modality)
+        signals = [module.decide(cast(Tensor, run[name])) for run in self.runs(data)]
+        return [raw for signal in signals for raw in modality.restore(signal)]
+
+    def _heads(self) -> dict[str, str]:
+        """Every predicting head and what it predicts, in the order of the config."""
+        nodes = self.graph.wiring.nodes
+        return {n: str(node.out) for n, node in nodes.items() if node.kind == "head" and node.out}
 
     def _head(self, name: str | None) -> str:
-        heads = [n for n in self.graph.wiring.of_kind("head") if self.graph.wiring.nodes[n].out]
-        chosen = name or (heads[0] if heads else None)
+        heads = self._heads()
+        chosen = name or next(iter(heads), None)
         if chosen not in heads:
             raise FusionError("the model has no such predicting head", actual=str(name), fix=nearest(str(name), heads))
         return chosen

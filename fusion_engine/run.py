@@ -5,6 +5,7 @@ Asking a run for a node computes what it needs, once. A replay is the same graph
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -12,13 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.func import functional_call
 
-from fusion_engine.components import Encoder
+from fusion_engine.components import Encoder, PosteriorPrior
 from fusion_engine.config import Player
 from fusion_engine.graph import Graph
 from fusion_engine.kernels import double_backward, in_full, running_statistics
 from fusion_engine.likelihoods import Likelihood
 from fusion_engine.noise import Noise, thin
-from fusion_engine.values import Batch, Features, Posterior, Rows, Signal
+from fusion_engine.priors import under
+from fusion_engine.values import Batch, Features, Posterior, Rows, Signal, joint_weights
 from fusion_engine.wiring import Node
 
 Source = Literal["prior", "fitted", "reconstruction"]
@@ -111,17 +113,24 @@ class Run:
         if node.kind == "decoder":
             return self._decode(node, None)
         if node.kind == "prior":
-            prior: Posterior = self._call(node.name, len(self.batch), len(self.batch))
-            return prior.sampled(self.noise("prior", node.name))
+            return self._prior(node.name).sampled(self.noise("prior", node.name))
         names = node.ports["in"]
         features = {name: self.features(name) for name in names}
         present = torch.stack([self.present(name) for name in names], 1)
         if node.modality_dropout and self.graph[node.name].training:  # the same in every view: real and fake lack alike
             present = thin(present, node.modality_dropout, self.setting.noise.at("modality_dropout", node.name))
         value = self._call(node.name, len(self.batch), features, present)
-        if node.kind == "posterior" and self.setting.sample:
-            return value.sampled(self.noise("posterior", node.name))
-        return value
+        return self._drawn(node.name, value, present.any(1)) if node.kind == "posterior" else value
+
+    def _drawn(self, name: str, posterior: Posterior, rows: Rows) -> Posterior:
+        """Put the prior that trains with a posterior in its place, and draw z."""
+        prior = self.graph.trained_prior(name)
+        if prior is not None:
+            posterior = under(posterior, self._prior(prior), rows)
+        return posterior.sampled(self.noise("posterior", name)) if self.setting.sample else posterior
+
+    def _prior(self, name: str) -> Posterior:
+        return call_prior(self.graph, name, len(self.batch), self._call)
 
     def _call(self, name: str, rows: int, *args: Any) -> Any:
         module = self.graph[name]
@@ -181,9 +190,13 @@ class Run:
         """Return a node's features; a posterior is read as the z of one of its components."""
         value = self[name]
         if isinstance(value, Posterior):
-            noise = self.noise("component", name) if self.setting.sample else None
-            return self._once(("features", name), lambda: Features.of_pooled(value.one(noise).z))
+            return self._once(("features", name), lambda: Features.of_pooled(self.one(name).z))
         return cast(Features, value)
+
+    def one(self, posterior: str) -> Posterior:
+        """Keep one component of a posterior a row, the same of all that meet in a decoder; drawn where z is sampled."""
+        noise = self.noise("component", self.wiring.company(posterior)) if self.setting.sample else None
+        return cast(Posterior, self[posterior]).one(noise)
 
     def _encode(self, node: Node) -> Features:
         encoder = cast(Encoder, self.graph[node.name])
@@ -226,12 +239,11 @@ class Run:
 
     def weights(self, decoder: str) -> Float[Tensor, "*k b"]:
         """Weights of the sample axes of what a decoder returns; they sum to one over k."""
-        posteriors = [self[s] for s in self.wiring.nodes[decoder].ports["z"]]
-        weights = [p.weights for p in posteriors if isinstance(p, Posterior)]
-        product = torch.ones(len(self.batch), device=self.present(decoder).device)
-        for w in weights:
-            product = product * w
-        return product
+        values = [self[s] for s in self.wiring.nodes[decoder].ports["z"]]
+        posteriors = [p for p in values if isinstance(p, Posterior)]
+        if not posteriors:
+            return torch.ones(len(self.batch), device=self.present(decoder).device)
+        return joint_weights(posteriors)
 
     # Replays and views
 
@@ -301,16 +313,17 @@ class Run:
         Args:
             source: a draw from each posterior's prior, or from the fitted one where it has such; or one component of
                 the posterior itself.
-            detach: cut z from the encoders.
+            detach: cut z from the encoders, and from priors that train.
         """
         values = {p: (lambda p=p: self._start(p, source, detach)) for p in self._replaceable()}
         return self._once(("generated", source, detach), lambda: self.replay(values, label=("generated", source)))
 
     def _start(self, posterior: str, source: Source, detach: bool) -> Posterior:
-        noise = self.noise("start", source, posterior)
+        noise = self.noise("start", source, self.wiring.company(posterior) if source == "reconstruction" else posterior)
         if source != "reconstruction":
             fitted = self._fitted() if source == "fitted" else {}
-            return fitted.get(posterior) or prior_draw(self.graph, posterior, len(self.batch), noise)
+            draw = fitted.get(posterior) or prior_draw(self.graph, posterior, len(self.batch), noise)
+            return draw.detached() if detach else draw
         one = cast(Posterior, self[posterior]).one(noise)
         return one.detached() if detach else one
 
@@ -430,8 +443,24 @@ class Run:
 
 def prior_draw(graph: Graph, posterior: str, b: int, noise: Noise) -> Posterior:
     """Draw b rows from the prior that a posterior is trained with; no encoder runs."""
-    prior = graph.prior_of(posterior)
-    return cast(Posterior, prior(b)).sampled(noise)
+    node = graph.trained_prior(posterior)
+    if node is None:
+        return cast(Posterior, graph.prior_of(posterior)(b)).sampled(noise)
+    return call_prior(graph, node, b, partial(_call, graph)).sampled(noise)
+
+
+def _call(graph: Graph, name: str, rows: int, *args: Any) -> Any:
+    with running_statistics(graph[name], rows):
+        return graph[name](*args)
+
+
+def call_prior(graph: Graph, name: str, b: int, call: Callable[..., Any]) -> Posterior:
+    """Evaluate a prior node for b rows by ``call(name, rows, *args)``; some are made of the posterior they are of."""
+    if not isinstance(graph[name], PosteriorPrior):
+        return cast(Posterior, call(name, b, b))
+    (posterior,) = graph.wiring.nodes[name].of
+    infer = partial(call, posterior, 1)  # one row: a prior leaves the statistics of the posterior's BatchNorm alone
+    return cast(Posterior, call(name, b, b, infer))
 
 
 def fitted_draws(graph: Graph, priors: Iterable[str], b: int, noise: Noise) -> dict[str, Posterior]:

@@ -3,21 +3,24 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
 
-from fusion_engine.config import RunConfig, read_config
+from fusion_engine.config import RunConfig, override, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
 from fusion_engine.errors import ConfigError
 from fusion_engine.judging import Judge, PrepareTest, check_label, train_judges
-from fusion_engine.measuring import figures
+from fusion_engine.predicting import all_figures
 from fusion_engine.report.tables import read_csv, write_csv
 from fusion_engine.signature import config_model
+
+Settings = Callable[[int], Sequence[str]]
+"""Settings ``key.key=value`` by seed."""
 
 
 def study(
@@ -26,19 +29,21 @@ def study(
     seeds: Sequence[int],
     folder: Path,
     *,
+    each: Settings | None = None,
     console: Console | None = None,
 ) -> list[dict[str, Any]]:
     """Train every variant with every seed, judge all variants of a seed by the same judges, and write the tables.
 
     A seed sets ``train.seed`` and, where the data set has one, ``data.with.seed``. ``folder`` gets ``figures.csv``,
-    written after each run, with variant, seed, a hash of the config, steps, seconds and commit; and ``figures.md``,
-    means and deviations. Runs that the file already holds are not repeated.
+    written after each run, with variant, seed, a hash of the config, steps, seconds, commit and number of parameters;
+    and ``figures.md``, means and deviations. Runs that the file already holds are not repeated.
 
     Args:
         engine: with the plugins that the configs need.
         variants: configs by name, with the same modalities, data and evaluation.
         seeds: of training and of the data set.
         folder: where to write.
+        each: further settings by seed, as ``override`` takes them: another fold, say.
         console: to say what is done.
 
     Raises:
@@ -51,7 +56,8 @@ def study(
     path = folder / "figures.csv"
     rows = [row | {"variant": str(row["variant"])} for row in read_csv(path)] if path.exists() else []
     for seed in seeds:
-        configs = {name: _seeded(engine, config, seed) for name, config in variants.items()}
+        changed = {name: override(config, each(seed) if each else []) for name, config in variants.items()}
+        configs = {name: _seeded(engine, config, seed) for name, config in changed.items()}
         _check(configs)
         judges: dict[str, Judge] = {}
         for name, config in configs.items():
@@ -106,7 +112,8 @@ def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge])
         judges |= train_judges(engine, model, data.train, settings, data.labels)
     run: dict[str, Any] = {"variant": name, "seed": config.train.seed, "config": digest(config)}
     run |= {"steps": model.progress.step, "seconds": seconds, "commit": code}
-    return [run | figure.as_dict() for figure in figures(model, judges, data.train, data.test, settings)]
+    run["parameters"] = sum(p.numel() for p in model.graph.parameters())
+    return [run | figure.as_dict() for figure in all_figures(model, judges, data.train, data.test, settings)]
 
 
 def digest(config: RunConfig) -> str:
@@ -126,9 +133,9 @@ def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| figure | " + " | ".join([*variants, "real data", "chance"]) + " |", "|---" * (len(variants) + 3) + "|"]
     for name in names:
         found = [row for row in rows if row["name"] == name]
-        cells = [_spread([row["value"] for row in found if row["variant"] == v]) for v in variants]
+        cells = [spread([row["value"] for row in found if row["variant"] == v]) for v in variants]
         cells += [
-            _spread([row[key] for row in found if key in row and row[key] is not None]) for key in ("real", "chance")
+            spread([row[key] for row in found if key in row and row[key] is not None]) for key in ("real", "chance")
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -141,7 +148,8 @@ def _less_floor(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row, {**row, "name": f"{kind} less floor: {modality}", "value": row["value"] - row["real"], "real": 0.0}]
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Write mean and deviation."""
     if not values:
         return ""
     mean = f"{fmean(values):.3f}" if abs(fmean(values)) < 10 else f"{fmean(values):.1f}"

@@ -4,7 +4,7 @@ Axes: b batch, n tokens, p position, d width, z latent, k samples or mixture com
 Masks are True where valid.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -137,7 +137,8 @@ class Posterior:
     Args:
         distribution: elementwise over z, batch shape [*k b z] (Normal, Laplace ...); a prior without a
             factorised density may have batch shape [b] and event shape [z].
-        prior: p(z), broadcastable to it.
+        prior: p(z), broadcastable to it; with its sample axes where components have priors of their own, as those that
+            are drawn from one have.
         z: [*k b z]; the mean until ``sampled``.
         weights: [*k b], sum to one over k, zero for components (subsets) that a row lacks.
         experts: one distribution an input, where the posterior is made of such.
@@ -200,7 +201,10 @@ class Posterior:
         return divergence if divergence.ndim == self.z.ndim else divergence[..., None]
 
     def one(self, noise: Noise | None = None) -> "Posterior":
-        """Keep one component a row: drawn by weight with noise, else the one that uses all that the row has."""
+        """Keep one component a row: drawn by weight with noise, else the one that uses all that the row has.
+
+        Posteriors that stand on one sample axis have the same weights: with the same noise they keep the same one.
+        """
         if self.z.ndim == 2:
             return self
         b, width = self.z.shape[-2:]
@@ -216,7 +220,9 @@ class Posterior:
             return flat[index, torch.arange(b, device=flat.device)]
 
         chosen = map_distribution(self.distribution, pick)
-        return Posterior(chosen, self.prior, pick(self.z), weights.new_ones(b), self.experts)
+        own = len(self.prior.batch_shape) == self.z.ndim
+        prior = map_distribution(self.prior, pick) if own else self.prior
+        return Posterior(chosen, prior, pick(self.z), weights.new_ones(b), self.experts)
 
     def detached(self) -> "Posterior":
         """Cut z from the graph that made it."""
@@ -225,6 +231,21 @@ class Posterior:
     def with_z(self, z: Float[Tensor, "*k b z"]) -> "Posterior":
         """Put another value of z in."""
         return replace(self, z=z)
+
+
+def joint_weights(posteriors: Iterable[Posterior]) -> Float[Tensor, "*k b"]:
+    """Weigh the components of several posteriors together: component i of each stands with component i of the others.
+
+        weights[k] = prod_p weights_p[k] / sum_k prod_p weights_p[k]
+
+    Posteriors of equal weights keep them; one without a sample axis changes nothing.
+    """
+    every = [p.weights for p in posteriors]
+    several = [w for w in every if w.ndim > 1]
+    if len(several) < 2:
+        return several[0] if several else every[0]
+    product = torch.stack(torch.broadcast_tensors(*several)).prod(0)  # type: ignore[no-untyped-call]
+    return product / product.flatten(0, -2).sum(0).clamp(min=torch.finfo(product.dtype).tiny)
 
 
 @dataclass(frozen=True, eq=False)

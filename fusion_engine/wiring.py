@@ -156,6 +156,19 @@ class Wiring:
         wanted = set(names)
         return frozenset(n for n in self.nodes if self._ancestors[n] & wanted)
 
+    @cached_property
+    def _companies(self) -> dict[str, str]:
+        first = {p: p for p in self.of_kind("posterior")}
+        for decoder in self.of_kind("decoder"):
+            met = {first[s] for s in self.nodes[decoder].ports["z"] if s in first}
+            head = next((p for p in first if p in met), "")
+            first = {p: head if f in met else f for p, f in first.items()}
+        return first
+
+    def company(self, posterior: str) -> str:
+        """The first of the posteriors that meet this one in decoders, and so share a sample axis with it."""
+        return self._companies.get(posterior, posterior)
+
     def kind(self, name: str) -> str:
         """The kind of a node, or ``modality``."""
         return self.nodes[name].kind if name in self.nodes else "modality"

@@ -1,5 +1,6 @@
 """The command line as people type it: exit status, what is printed where, what is written."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -178,6 +179,25 @@ def test_a_classifier_is_judged_and_cross_validated(tmp_path: Path, capsys: pyte
     refused(capsys, ["evaluate", out, "--group", "label"], "say how to cross-validate", "--folds 5")
     refused(capsys, ["evaluate", tmp_path / "sorts.yaml", "--folds", 0], "only groups can be held out")
     refused(capsys, ["evaluate", out, "--folds", 3, "--group", "speaker"], "packaged data set has no column")
+
+
+def test_compare_trains_every_fusion_by_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"use": "modality/image", "encoder": {"use": "encoder/image.conv", "with": {"channels": 2}}}
+    parts = {"image": small, "mirror": small, "label": "modality/category"}
+    config = Engine().recipe_config("classifier", parts, width=8, name="sorts", data=RUN["data"])
+    config |= {"stages": [{"name": "train", "steps": 1, "losses": ["cross_entropy"]}], "evaluation": {"label": "label"}}
+    path = written(config, tmp_path / "sorts.yaml")
+    refused(capsys, ["compare", path, "--node", "fuse"], "there is no node 'fuse'", "did you mean 'fused'?")
+    monkeypatch.setattr("fusion_engine.comparison.fusions", lambda engine, config, node: {node: config.plain()})
+    out, each = tmp_path / "out", "data.with.validation=0.{seed}"
+    assert run("compare", path, "--seeds", 2, "--out", out, "--each", each, "--set", "name=other") == 0
+    assert "| fused | " in capsys.readouterr().out
+    with (out / "figures.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == "accuracy"]
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert len({row["config"] for row in rows}) == 2
 
 
 def test_settings_change_the_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,19 @@ def register_components(registry):
     registry.fusion("early", dict)
     raise OSError("no libsndfile")
 """
-FIRST_PARTY = {"image", "sequence", "text", "audio", "tabular", "fusions", "generative", "digits"}
+FIRST_PARTY = {
+    "image",
+    "sequence",
+    "text",
+    "audio",
+    "tabular",
+    "fusions",
+    "generative",
+    "digits",
+    "supervised",
+    "alignment",
+    "ensembles",
+}
 
 
 @pytest.fixture(autouse=True)

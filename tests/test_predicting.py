@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fusion_engine import DataError, Engine, FusionError, FusionModel
-from fusion_engine.config import EvaluationConfig
+from fusion_engine.config import EvaluationConfig, NoiseConfig
 from fusion_engine.evaluation import area_under, wilson
+from fusion_engine.evaluation.corruptions import sequence_jitter
 from fusion_engine.judging import check_label, train_judges
 from fusion_engine.predicting import all_figures, exams, prediction_figures, robustness
 from fusion_engine.report.predictions import prediction_sections
@@ -126,6 +127,24 @@ def test_noise_on_one_input_costs_accuracy_and_on_none_nothing(model: FusionMode
         robustness(model, test, "c", levels, noise)
     with pytest.raises(FusionError, match="no head 'clasify' predicts"):
         robustness(model, test, "a", levels, noise, head="clasify")
+
+
+def test_the_area_under_noise_is_a_figure_of_each_modality_named(toys: Engine) -> None:
+    parts = {"a": "modality/sequence", "b": "modality/toys.vector", "kind": "modality/category"}
+    data = [{**row, "a": np.array(row["a"])[:, None]} for row in rows(80, 0)]
+    model = toys.recipe("classifier", parts, target="kind", width=8, epochs=3, lr=0.01).fit(data)
+    levels = [0.0, 0.5, 2.0]
+    noise = {"a": NoiseConfig(corrupt="sequence", levels=levels), "kind": NoiseConfig(corrupt="image", levels=levels)}
+    found = {f.name: f for f in prediction_figures(model, data, noise)}
+    assert [name for name in found if "noise" in name] == ["accuracy under noise: a"]
+    shares = []
+    for level in levels:
+        worse = [
+            {**row, "a": sequence_jitter(row["a"], level, np.random.default_rng([0, i]))} for i, row in enumerate(data)
+        ]
+        shares.append(accuracy(model, worse, ("a", "b"))[0])
+    assert found["accuracy under noise: a"].value == pytest.approx(area_under(levels, shares))
+    assert f"{shares[2]:.3f} at 2" in found["accuracy under noise: a"].note
 
 
 def test_the_section_of_the_report_holds_the_matrix(model: FusionModel) -> None:

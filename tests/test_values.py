@@ -16,6 +16,7 @@ from fusion_engine import (
     Term,
     Widths,
     fill,
+    joint_weights,
 )
 from fusion_engine.values import map_distribution, scatter_rows
 
@@ -262,6 +263,30 @@ def test_one_never_draws_a_component_of_weight_zero(dtype):
         Normal(torch.arange(64.0)[:, None, None].expand(64, 200, 1), 1.0), standard(200, 1), weights=weights
     )
     assert post.one(Top(0, torch.arange(200), 200)).z.max() <= 39
+
+
+def test_one_keeps_the_prior_of_the_component_that_it_keeps():
+    prior = normal(4, 3, 2)
+    post = mixture()
+    one = Posterior.of(post.distribution, prior, weights=post.weights, choice=post.choice).one()
+    assert torch.equal(one.prior.loc, torch.stack([prior.loc[2, 0], prior.loc[0, 1], prior.loc[0, 2]]))
+    assert torch.equal(post.one().prior.loc, post.prior.loc)
+
+
+def test_posteriors_of_equal_weights_keep_them_and_the_same_component():
+    first = mixture()
+    second = Posterior.of(normal(4, 3, 5), standard(3, 5), weights=first.weights, choice=first.choice)
+    plain = Posterior.of(normal(3, 2), standard(3, 2))
+    held = first.weights > 0
+    share = (first.weights**2) / (first.weights**2).sum(0)
+    assert_close(joint_weights([first, plain, second]), share)
+    even = [Posterior.of(p.distribution, p.prior, weights=held / held.sum(0)) for p in (first, second)]
+    assert_close(joint_weights(even), held / held.sum(0))
+    assert torch.equal(joint_weights([plain, first]), first.weights)
+    assert torch.equal(joint_weights([plain, plain]), torch.ones(3))
+    for seed in range(20):
+        kept = [(p.one(Noise.of(3, seed)).z == p.z).all(-1).long().argmax(0) for p in (first, second)]
+        assert torch.equal(*kept)
 
 
 def test_one_over_two_sample_axes():

@@ -1,5 +1,6 @@
 """Negative log-likelihood of what is present, given its own latents."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, cast
 
 import torch
@@ -13,6 +14,38 @@ from fusion_engine import BuildError, Decoder, Graph, Loss, Player, Run, Term, c
 def decoder_of(graph: Graph, name: str) -> Decoder:
     """The module of a decoder node."""
     return cast(Decoder, graph[name])
+
+
+def check_decoders(graph: Graph, names: Iterable[str]) -> None:
+    """Check that the likelihood of data under each decoder says something.
+
+    Raises:
+        BuildError: one starts from noise alone, or has no density.
+    """
+    for name in names:
+        if graph.wiring.ancestors(name).isdisjoint(graph.modalities):
+            raise BuildError(
+                f"the generator {name!r} starts from noise alone, so it reconstructs nothing",
+                actual=f"above it: {', '.join(sorted(graph.wiring.ancestors(name)))}",
+                fix="use an adversarial loss, or leave it out with 'nodes'",
+            )
+        if not decoder_of(graph, name).density:
+            raise BuildError(
+                f"the generator {name!r} has no density, so nothing can be reconstructed with it",
+                fix="use an adversarial or feature-matching loss, or leave it out with 'nodes'",
+            )
+
+
+def decoder_scales(graph: Graph, names: Iterable[str], weights: Mapping[str, float], balance: bool) -> dict[str, float]:
+    """Return w_m D / d_m by decoder, or w_m without ``balance``: what its log-likelihood is multiplied by.
+
+    Raises:
+        BuildError: a weight is of no modality.
+    """
+    check_modalities(graph, weights, "'weights'")
+    sizes = {name: decoder_of(graph, name).modality.size for name in names}
+    factors = {name: max(sizes.values()) / size if balance else 1.0 for name, size in sizes.items()}
+    return {n: f * weights.get(str(graph.wiring.nodes[n].out), 1.0) for n, f in factors.items()}
 
 
 class Reconstruction(Loss):
@@ -39,23 +72,9 @@ class Reconstruction(Loss):
         nodes: list[str] | None = None,
     ) -> None:
         super().__init__(graph, ["generator"], weight)
-        check_modalities(graph, weights or {}, "'weights'")
         self.decoders = nodes_of(graph, "decoder", nodes or ["*"], "'nodes'")
-        sizes = {name: decoder_of(graph, name).modality.size for name in self.decoders}
-        factors = {name: max(sizes.values()) / size if balance else 1.0 for name, size in sizes.items()}
-        self.scales = {n: f * (weights or {}).get(str(graph.wiring.nodes[n].out), 1.0) for n, f in factors.items()}
-        for name in self.decoders:
-            if graph.wiring.ancestors(name).isdisjoint(graph.modalities):
-                raise BuildError(
-                    f"the generator {name!r} starts from noise alone, so it reconstructs nothing",
-                    actual=f"above it: {', '.join(sorted(graph.wiring.ancestors(name)))}",
-                    fix="use an adversarial loss, or leave it out with 'nodes'",
-                )
-            if not decoder_of(graph, name).density:
-                raise BuildError(
-                    f"the generator {name!r} has no density, so nothing can be reconstructed with it",
-                    fix="use an adversarial or feature-matching loss, or leave it out with 'nodes'",
-                )
+        check_decoders(graph, self.decoders)
+        self.scales = decoder_scales(graph, self.decoders, weights or {}, balance)
 
     def forward(self, run: Run, player: Player) -> Term:
         """Add up the modalities; rows without any count as zero."""

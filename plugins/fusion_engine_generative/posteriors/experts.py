@@ -92,6 +92,34 @@ def product(experts: Normal, held: Bool[Tensor, "b m"], prior: Normal) -> Normal
     return Normal(only.loc[0], only.scale[0], validate_args=False)
 
 
+def weighted_product(experts: Normal, exponents: Float[Tensor, "e b z"]) -> Normal:
+    """Multiply powers of densities and normalise: one Normal [b z].
+
+        prod_e N(z; loc_e, scale_e)^a_e
+        precision = sum_e a_e / scale_e^2,  loc = sum_e a_e loc_e / scale_e^2 / precision
+
+    Args:
+        experts: [e b z], the prior among them.
+        exponents: a_e, not negative; some are positive in each row and latent element.
+    """
+    with torch.autocast(experts.loc.device.type, enabled=False):
+        precision = exponents * experts.scale.pow(-2)
+        total = precision.sum(0)
+        return Normal((precision * experts.loc).sum(0) / total, total.rsqrt(), validate_args=False)
+
+
+def with_prior(experts: Normal, prior: Normal) -> Normal:
+    """Put the prior [b z] behind the experts [m b z]: one Normal [e b z]."""
+    loc, scale = torch.cat([experts.loc, prior.loc[None]]), torch.cat([experts.scale, prior.scale[None]])
+    return Normal(loc, scale, validate_args=False)
+
+
+def single_shares(present: Bool[Tensor, "b m"], like: Tensor) -> Float[Tensor, "m b"]:
+    """Weigh the inputs that a row has equally; where it has nothing, and each stands for the prior, all of them."""
+    held = present | ~present.any(1, keepdim=True)
+    return shares(rearrange(held, "b m -> m b"), like)
+
+
 def shares(held: Bool[Tensor, "s b"], like: Tensor) -> Float[Tensor, "s b"]:
     """Weigh what each row holds equally: they sum to one over s."""
     return held.to(like.dtype) / held.sum(0)

@@ -1,0 +1,44 @@
+"""The term that brings single-input experts to the joint, of the JMVAE-kl: Suzuki et al. 2016, arXiv:1611.01891."""
+
+from typing import Annotated
+
+import torch
+from einops import rearrange
+from pydantic import Field
+
+from fusion_engine import Graph, Loss, Player, Run, Term
+from fusion_engine_generative.losses.divergences import Experts, to_experts
+
+
+class JMVAEKL(Loss):
+    """Sum over posteriors of how far the joint is from each expert, in rows that have every input.
+
+        row = alpha sum_i KL(q(z | x) || q(z | x_i))
+
+    Beside ``loss/reconstruction`` (``balance: false``) and ``loss/kl`` with ``posterior/jmvae`` it is the paper's
+    objective. A row that misses an input has no joint, and adds nothing; the mean is over rows with anything, as that
+    of the other two terms, so that the three are one objective a row.
+    Axes: b batch, z latent, m inputs.
+
+    Args:
+        alpha: its weight; the paper finds 0.1 to serve reconstruction and translation.
+        nodes: which posteriors (globs); by default all that have experts.
+
+    Raises:
+        BuildError: none has, or one that is named has not.
+    """
+
+    def __init__(
+        self, graph: Graph, *, alpha: Annotated[float, Field(ge=0)] = 0.1, nodes: list[str] | None = None
+    ) -> None:
+        super().__init__(graph, ["generator"], alpha)
+        self.experts = Experts(graph, nodes, "jmvae_kl")
+
+    def forward(self, run: Run, player: Player) -> Term:
+        """Add up the posteriors over the rows that have every input."""
+        rows = run.anything()
+        total = torch.zeros(len(run.batch), device=rows.device)
+        for posterior, experts, present in self.experts.of(run):
+            whole = rearrange(present.all(1), "b -> 1 b").expand(present.shape[1], -1)
+            total = total + to_experts(posterior, experts, whole.to(experts.loc.dtype))
+        return Term.of(total, rows)
