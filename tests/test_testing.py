@@ -40,7 +40,7 @@ def test_every_toy_keeps_every_rule(entry):
 
 
 def test_every_rule_that_can_fail_is_broken_by_some_wrong_component():
-    """``double-backward`` only remarks; metrics need nothing but to be constructible; wrong ensembles have a file of their own."""
+    """``double-backward`` only remarks, metrics need only be constructible, wrong ensembles have their own file."""
     broken = {rule for _, rule in WRONG}
     kinds = [k for k in KINDS if k not in ("metric", "ensemble")]
     assert {r for k in kinds for r in rules(k)} - broken == {"double-backward"}
