@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from fusion_engine.config import EvaluationConfig
+from fusion_engine.data import Prepared
 from fusion_engine.evaluation import (
     agreement_of_sets,
     chance_of_sets,
@@ -66,7 +67,7 @@ def figures(
     found = list(_judges(judges, real))
     found += _conditional(model, judges, test, real, settings.label)
     whole = whole_rows(test, [*judges, settings.label])
-    together = judge_rows(model, judges, whole, settings.label) if whole else {}
+    together = real if len(whole) == len(test) else judge_rows(model, judges, whole, settings.label) if whole else {}
     found += _joint(model, judges, together, settings, seed)
     found += _fidelity(model, judges, real, known, seed)
     return found
@@ -92,16 +93,17 @@ class _Test:
     ``truth`` is by the row's label and what can be read off, ``seen`` by the judge in its place.
     """
 
-    rows: Rows
+    rows: Prepared
     truth: Mapping[str, Bool[Tensor, "n c"]]
     seen: Mapping[str, Bool[Tensor, "n c"]]
 
     def having(self, names: Sequence[str]) -> Int[Tensor, " r"]:
         """The rows that have every one of the names."""
-        return torch.tensor([i for i, row in enumerate(self.rows) if all(row.get(m) is not None for m in names)]).long()
+        have = [i for i, row in enumerate(self.rows.table) if all(row.get(m) is not None for m in names)]
+        return torch.tensor(have).long()
 
 
-def _test(judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], label: str) -> _Test:
+def _test(model: FusionModel, judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], label: str) -> _Test:
     rows = whole_rows(test, [label])
     truth, seen = {}, {}
     for m, judge in judges.items():
@@ -110,7 +112,10 @@ def _test(judges: Mapping[str, Judge], test: Rows, real: Mapping[str, Judged], l
         nothing = torch.zeros(len(rows), len(judge.classes), dtype=torch.bool)
         truth[m] = nothing.index_put((have,), judge.truth(*zip(*raws, strict=True)))
         seen[m] = nothing.index_put((have,), real[m].admitted)
-    return _Test(rows, truth, seen)
+    prepared = Prepared(rows, {m: model.modalities[m] for m in judges})
+    for i in range(len(prepared)):
+        prepared[i]
+    return _Test(prepared, truth, seen)
 
 
 def _conditional(
@@ -118,7 +123,7 @@ def _conditional(
 ) -> Iterator[Figure]:
     """Translate from every subset of the modalities to every other one; averages over subsets of a size come first."""
     sources = [m for m in model.modalities if m in judges]
-    known = _test(judges, test, real, label)
+    known = _test(model, judges, test, real, label)
     ambiguous = {m for m in sources if bool((known.truth[m].sum(1) > 1).any())}
     found: dict[tuple[str, ...], list[Figure]] = {}
     for size in range(1, len(sources)):
@@ -142,7 +147,7 @@ def _from(model: FusionModel, judges: Mapping[str, Judge], subset: tuple[str, ..
     if not len(rows) or not targets:
         return
     truth = torch.stack([known.truth[m] for m in subset]).all(0)
-    given = [{m: known.rows[i][m] for m in subset} for i in rows.tolist()]
+    given = known.rows.take(rows.tolist()).only(subset)
     for target, signal in model.translated_signals(given, targets).items():
         sets = truth[rows], judges[target].admitted(signal)
         share, chance = agreement_of_sets(*sets), chance_of_sets(*sets)

@@ -310,17 +310,18 @@ class FusionModel:
     def translated_signals(
         self, data: Any, to: Sequence[str], *, sample: bool = False, seed: int = 0
     ) -> dict[str, Signal]:
-        """Like ``translate``, but return signals."""
-        table = self._table(data)
+        """Like ``translate``, but return signals; the data may be prepared rows of some modalities."""
+        rows = data if isinstance(data, Prepared) else self._table(data)
+        names = tuple(rows.modalities) if isinstance(rows, Prepared) else rows.names
         found: dict[str, list[Signal]] = {name: [] for name in to}
         for name in to:
             if name not in self.modalities:
                 raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
             self._decoder(name)
-            if not self.reaches(table.names, name):
-                given = ", ".join(n for n in table.names if n in self.modalities)
+            if not self.reaches(names, name):
+                given = ", ".join(n for n in names if n in self.modalities)
                 raise FusionError(f"nothing of {given} reaches the decoder of {name!r}", fix="use generate: it draws")
-        for run in self.runs(table, sample=sample, seed=seed):
+        for run in self.runs(rows, sample=sample, seed=seed):
             one = self._ones(run)
             for name in to:
                 found[name].append(_decoded(one, self._decoder(name), sample))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -66,10 +67,10 @@ def probe(graph: Graph) -> None:
             run = Run(graph, batch, sample=True)
             for name in graph.wiring.order:
                 where = f"node {name!r} ({graph.wiring.nodes[name].use})"
+                if graph.wiring.kind(name) == "decoder":
+                    _check_mixtures(run, name, where)
                 value = _attempt(where, lambda name=name: run[name])
                 _check(graph, name, value, batch, where)
-                if graph.wiring.kind(name) == "decoder":
-                    _check_weights(run.weights(name), where)
         for name in graph.loss_names:
             _probe_loss(graph, name, batch)
         for score in graph.wiring.scores:
@@ -172,16 +173,20 @@ def _check(graph: Graph, name: str, value: Any, batch: Batch, where: str) -> Non
         _check_likelihood(cast(Decoder, module), value, where)
 
 
-def _check_weights(weights: Tensor, where: str) -> None:
-    total = weights.flatten(0, -2).sum(0) if weights.ndim > 1 else weights
-    if not torch.allclose(total, torch.ones_like(total), atol=1e-4):
-        raise BuildError(
-            "two mixtures are wired into one decoder",
-            where=f"{where}, port 'z'",
-            expected="at most one posterior with a sample axis",
-            actual="the weights of their components do not sum to one",
-            fix="make one of them posterior/gaussian or posterior/poe",
-        )
+def _check_mixtures(run: Run, name: str, where: str) -> None:
+    """Check that the mixtures wired into a decoder are of the same inputs: their components are taken side by side."""
+    mixtures = [s for s in run.wiring.nodes[name].ports["z"] if isinstance(run[s], Posterior) and run[s].z.ndim > 2]
+    for one, other in pairwise(mixtures):
+        a, b = run[one].weights, run[other].weights
+        alike = run.wiring.nodes[one].sources == run.wiring.nodes[other].sources
+        if not alike or a.shape != b.shape or not torch.allclose(a, b, atol=1e-4):
+            raise BuildError(
+                "two mixtures that do not belong together are wired into one decoder",
+                where=f"{where}, port 'z'",
+                expected="mixtures of the same inputs, in the same order and with the same weights",
+                actual=f"{one!r} has {len(a)} components, {other!r} has {len(b)}",
+                fix="wire them alike, or make one of them posterior/gaussian or posterior/poe",
+            )
 
 
 def _check_likelihood(decoder: Decoder, value: Any, where: str) -> None:

@@ -14,6 +14,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 ARGUMENTS = {"03_vae_gan_against_vae.py": ["--seeds", "1", "--set", "data.with.pairings=1"]}
 """Of examples that would take an hour without."""
+QUICK = {"03_vae_gan_against_vae.py": ["--set", "evaluation.samples=100", "--set", "nodes.mixture.with.components=2"]}
+"""Further ones where no result is looked at."""
 CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
 
 
@@ -26,7 +28,8 @@ def test_every_example_runs_with_one_step_a_stage(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Trainer, "steps", lambda self, stage: 1)
-    monkeypatch.setattr(sys, "argv", [str(path), *ARGUMENTS.get(path.name, [])])
+    monkeypatch.setattr("fusion_engine.measuring.DRAWS", 2)
+    monkeypatch.setattr(sys, "argv", [str(path), *ARGUMENTS.get(path.name, []), *QUICK.get(path.name, [])])
     monkeypatch.chdir(tmp_path)
     source = ast.parse(path.read_text(), path)
     source.body = [line for line in source.body if not isinstance(line, ast.Assert)]  # of what it has not learned

@@ -443,13 +443,17 @@ def test_reconstruction_from_noise_alone_is_refused() -> None:
         Engine(plugins=[TRAPS]).build(config)
 
 
-def test_two_mixtures_in_one_decoder_are_refused() -> None:
+def test_mixtures_in_one_decoder_have_the_same_inputs() -> None:
     config = copy.deepcopy(GOOD)
     config["nodes"]["post"]["use"] = "posterior/mopoe"
     config["nodes"]["other"] = {**copy.deepcopy(config["nodes"]["post"]), "with": {"latent": 2}}
     config["nodes"]["dec_image"]["in"] = {"z": ["post", "other"]}
-    with pytest.raises(FusionError, match="two mixtures"):
-        Engine(plugins=[TRAPS]).build(config)
+    Engine(plugins=[TRAPS]).build(config)
+    for part in ({"use": "posterior/moe"}, {"in": ["enc_strokes", "enc_image"]}):
+        wrong = copy.deepcopy(config)
+        wrong["nodes"]["other"] |= part
+        with pytest.raises(FusionError, match="two mixtures that do not belong together"):
+            Engine(plugins=[TRAPS]).build(wrong)
 
 
 def test_nothing_is_generated_is_refused() -> None:

@@ -142,6 +142,12 @@ class Prepared(torch.utils.data.Dataset[dict[str, Signal | None]]):
         found._kept = {i: {name: row[name] for name in names} for i, row in self._kept.items()}
         return found
 
+    def take(self, rows: Sequence[int]) -> "Prepared":
+        """Keep the given rows, in this order; what is prepared already is not prepared again."""
+        found = Prepared([self.table[i] for i in rows], self.modalities)
+        found._kept = {place: self._kept[i] for place, i in enumerate(rows) if i in self._kept}
+        return found
+
     def __getitem__(self, index: int) -> dict[str, Signal | None]:
         if index not in self._kept:
             signals = self._prepare(index)

@@ -13,8 +13,11 @@ ENTRIES = [*ENGINE.registry.of("fusion"), *ENGINE.registry.of("posterior")]
 FEW, MORE, MOST = 3, 5, 8
 SLACK = 4
 """Operators; one for each pair of inputs would be 15 too many."""
-CONFIGS: dict[str, dict[str, object]] = {"fusion/fusions.tensor": {"inner": 2}}
-"""Configs of components whose defaults are too large for eight inputs."""
+CONFIGS: dict[str, dict[str, object]] = {
+    "fusion/fusions.tensor": {"inner": 2},
+    "posterior/generative.cross_private": {"own": "input0"},
+}
+"""Configs of components whose defaults are too large for eight inputs, or that have to be told something."""
 
 
 class Counter(TorchDispatchMode):
