@@ -117,6 +117,7 @@ def _cross_validate(
 def compare(
     config: ConfigFile,
     node: Annotated[str, typer.Option(help="The fusion whose place all others take.")] = "fused",
+    only: Annotated[list[str] | None, typer.Option(help="Which: sum, 'mf*', '* alone'. May be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0 on.")] = 5,
     each: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE by seed: data.with.fold={seed}. May be repeated.")
@@ -137,7 +138,7 @@ def compare(
         return [setting.replace("{seed}", str(seed)) for setting in each or []]
 
     folder = out or Path("runs") / source.name
-    run(engine, source, range(seeds), folder, node=node, each=by_seed, console=console)
+    run(engine, source, range(seeds), folder, node=node, only=only or ["*"], each=by_seed, console=console)
     console.print((folder / "comparison.md").read_text(encoding="utf-8"), highlight=False, soft_wrap=True)
 
 

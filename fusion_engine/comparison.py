@@ -10,10 +10,12 @@ from rich.console import Console
 from fusion_engine.config import NodeConfig, RunConfig, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.errors import ConfigError, nearest
+from fusion_engine.predicting import LESS
 from fusion_engine.report.dots import Dots, dot_plot
+from fusion_engine.report.tables import read_csv
 from fusion_engine.signature import config_model
 from fusion_engine.study import Settings, spread, study
-from fusion_engine.wiring import Wiring, wire
+from fusion_engine.wiring import Wiring, match, wire
 
 ALONE = "fusion/fusions.concat"
 """What one modality alone goes through: a small network, and nothing to fuse."""
@@ -42,7 +44,7 @@ def fusions(engine: Engine, config: Mapping[str, Any] | RunConfig, node: str = "
         raise ConfigError(f"there is no node {node!r} to put fusions into", fix=nearest(node, base.nodes))
     inputs = wiring.nodes[node].sources
     if wiring.kind(node) != "fusion" or len(inputs) < 2:
-        actual = f"a {wiring.kind(node)} of {', '.join(inputs)}"
+        actual = f"{wiring.kind(node)} of {', '.join(inputs)}"
         raise ConfigError(f"{node!r} has nothing to compare", expected="a fusion of two or more inputs", actual=actual)
     found = {f"{_said(wiring, i)} alone": _alone(base, wiring, node, i) for i in inputs}
     entries = engine.registry.of("fusion")
@@ -91,12 +93,14 @@ def compare(
     folder: Path,
     *,
     node: str = "fused",
+    only: Sequence[str] = ("*",),
     each: Settings | None = None,
     console: Console | None = None,
 ) -> list[dict[str, Any]]:
     """Train every fusion in the place of ``node`` with every seed, and write ``comparison.md`` and ``comparison.svg``.
 
-    The folder also gets the study's ``figures.csv`` and ``figures.md``; runs that it holds are not repeated.
+    The folder also gets the study's ``figures.csv`` and ``figures.md``; runs that it holds are not repeated, so that an
+    interrupted comparison goes on where it was.
 
     Args:
         engine: with the plugins whose fusions take part.
@@ -104,23 +108,32 @@ def compare(
         seeds: of data and training.
         folder: where to write.
         node: the fusion's place.
+        only: which variants (globs), such as ``sum`` and ``* alone``.
         each: further settings by seed, such as another fold.
         console: to say what is done.
 
     Raises:
         ConfigError: there is no such node, or the config has no data or evaluation.
     """
-    rows = study(engine, fusions(engine, config, node), seeds, folder, each=each, console=console)
-    (folder / "comparison.md").write_text(as_table(rows), encoding="utf-8")
-    (folder / "comparison.svg").write_text(as_plot(rows), encoding="utf-8")
-    return rows
+    variants = fusions(engine, config, node)
+    chosen = match(only, variants, "'only'", "variant")
+    try:
+        return study(
+            engine, {n: c for n, c in variants.items() if n in chosen}, seeds, folder, each=each, console=console
+        )
+    finally:
+        if (folder / "figures.csv").exists():
+            rows = read_csv(folder / "figures.csv")
+            (folder / "comparison.md").write_text(as_table(rows), encoding="utf-8")
+            (folder / "comparison.svg").write_text(as_plot(rows), encoding="utf-8")
 
 
 def _order(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Variants, the best in the first figure first."""
     first = rows[0]["name"]
+    sign = 1 if str(rows[0].get("note", "")).endswith(LESS) else -1
     means = {v: fmean(_values(rows, v, first)) for v in dict.fromkeys(r["variant"] for r in rows)}
-    return sorted(means, key=lambda v: -means[v])
+    return sorted(means, key=lambda v: sign * means[v])
 
 
 def _values(rows: Iterable[Mapping[str, Any]], variant: str, name: str) -> list[float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -15,7 +16,8 @@ from fusion_engine.components import CategoryModality, Modality
 from fusion_engine.config import EvaluationConfig
 from fusion_engine.data import Prepared, Table
 from fusion_engine.engine import Engine
-from fusion_engine.errors import DataError
+from fusion_engine.errors import DataError, nearest, one_line
+from fusion_engine.evaluation.corruptions import CORRUPTIONS, named
 from fusion_engine.model import FusionModel
 from fusion_engine.run import Run
 from fusion_engine.training import Callback, Trainer
@@ -96,6 +98,25 @@ class Judge:
         return torch.tensor([[label in each for label in self.classes] for each in sets])
 
 
+def _check_noise(model: FusionModel, rows: Sequence[Mapping[str, Any]], settings: EvaluationConfig) -> None:
+    """Corrupt one sample of each modality that ``evaluation.noise`` names."""
+    for name, noise in settings.noise.items():
+        where = f"{WHERE}, 'noise', {name!r}"
+        if name not in model.modalities:
+            raise DataError("the model has no such modality", where=where, fix=nearest(name, model.modalities))
+        corrupt = named(noise.corrupt)
+        for row in whole_rows(rows, [name])[:1]:
+            try:
+                corrupt(row[name], noise.levels[-1], np.random.default_rng(0))
+            except Exception as error:
+                raise DataError(
+                    f"the corruption {noise.corrupt!r} does not fit its samples",
+                    where=where,
+                    actual=one_line(error),
+                    fix="name the one of its kind: " + ", ".join(CORRUPTIONS),
+                ) from error
+
+
 def check_label(
     model: FusionModel,
     train: Sequence[Mapping[str, Any]],
@@ -106,9 +127,11 @@ def check_label(
 
     Raises:
         DataError: no row has the label, the test split has a class that the training split lacks, there is nothing to
-            judge, a modality that is to be judged stands beside a label in too few rows, or no test row has what a
+            judge, a modality is to be corrupted that the model does not have or in a way that does not fit it, a
+            modality that is to be judged stands beside a label in too few rows, or no test row has what a
             head predicts.
     """
+    _check_noise(model, test, settings)
     label, names, heads = settings.label, judged(model, settings), predicting_heads(model)
     if not whole_rows(train, [label]):
         columns = ", ".join(Table(train).names)

@@ -474,6 +474,10 @@ class FusionModel:
             raise FusionError("the model has no such predicting head", actual=str(name), fix=nearest(str(name), heads))
         return chosen
 
+    def __sklearn_clone__(self) -> "FusionModel":
+        """Stay as it is: in an ensemble of scikit-learn's kind a trained model is not trained again."""
+        return self
+
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder without pickle; see ``fusion_engine.artefact``."""
         return write_artefact(Path(path), self.config, self.graph, self.plugins, self.metrics)

@@ -1,12 +1,13 @@
 """Figures of a model's predicting heads on test rows: from all that a row has, and from each subset of modalities."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any, cast
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from fusion_engine.components import CategoryModality, NumberModality, TagsModality
@@ -21,14 +22,12 @@ from fusion_engine.model import FusionModel
 from fusion_engine.values import Signal
 
 Rows = Sequence[Mapping[str, Any]]
-SHARES = ("accuracy", "exact match")
-"""Scores that are shares of rows, and so have an interval."""
-SCORES: Mapping[type, Callable[[Tensor, Tensor], list[Score]]] = {
-    CategoryModality: classification,
-    TagsModality: lambda p, targets: multi_label(p, targets > 0.5),
-    NumberModality: regression,
-}
-"""By the family of what a head predicts; the first of them is measured for every subset."""
+SHARES: Mapping[type, str] = {CategoryModality: "accuracy", TagsModality: "exact match"}
+"""The score that is a share of rows, and so has an interval."""
+FAMILIES: tuple[type, ...] = (CategoryModality, TagsModality, NumberModality)
+"""What a head may predict; the first of its scores is measured for every subset."""
+LESS = "less is better"
+"""How the note of a figure ends where it is so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +80,21 @@ class Exam:
         chosen = self.having(having)
         if not chosen:
             return []
-        family = next(kind for kind in SCORES if isinstance(self.model.modalities[self.target], kind))
-        return SCORES[family](self.answers(names)[chosen], self.targets[chosen])
+        answers, targets = self.answers(names)[chosen], self.targets[chosen]
+        if isinstance(self.model.modalities[self.target], TagsModality):
+            return multi_label(answers, targets > 0.5, self._tags(names)[chosen])
+        return (regression if self.family is NumberModality else classification)(answers, targets)
+
+    @property
+    def family(self) -> type:
+        """The family of what the head predicts."""
+        return next(kind for kind in FAMILIES if isinstance(self.model.modalities[self.target], kind))
+
+    def _tags(self, names: Sequence[str]) -> Bool[Tensor, "n v"]:
+        """The tags that the head decides for, by its own threshold."""
+        given = self._prepared.only(names) if names else self._prepared
+        modality = self.model.modalities[self.target]
+        return torch.stack([modality.prepare(raw).data > 0.5 for raw in self.model.predict(given, self.head)])
 
     def having(self, names: Sequence[str]) -> list[int]:
         """The rows that have every one of the names."""
@@ -96,8 +108,7 @@ def _numbers(raws: Sequence[Any]) -> Tensor:
 def exams(model: FusionModel, rows: Rows) -> list[Exam]:
     """Ask every predicting head about the rows that have its target; heads without such rows or inputs are left out."""
     asked = [Exam(model, head, _asked(model, head, rows)) for head in predicting_heads(model)]
-    known = tuple(SCORES)
-    return [e for e in asked if e.rows and e.sources and isinstance(model.modalities[e.target], known)]
+    return [e for e in asked if e.rows and e.sources and isinstance(model.modalities[e.target], FAMILIES)]
 
 
 def _asked(model: FusionModel, head: str, rows: Rows) -> Rows:
@@ -120,7 +131,7 @@ def prediction_figures(model: FusionModel, test: Rows, noise: Mapping[str, Noise
 def _figures(exam: Exam, of: str, noise: Mapping[str, NoiseConfig]) -> Iterator[Figure]:
     for score in exam.scores():
         name, colon, rest = score.name.partition(": ")
-        yield _figure(f"{name}{of}{colon}{rest}", score, len(exam.rows))
+        yield _figure(exam, f"{name}{of}{colon}{rest}", score, len(exam.rows))
     yield from _of_subsets(exam, of)
     for modality in (m for m in exam.sources if m in noise):
         yield _under_noise(exam, of, modality, noise[modality])
@@ -131,23 +142,24 @@ def _of_subsets(exam: Exam, of: str) -> Iterator[Figure]:
     for size in range(1, len(exam.sources) + 1):
         for subset in combinations(exam.sources, size):
             for score in exam.scores(subset, subset)[:1]:
-                yield _figure(f"{score.name}{of}: {'+'.join(subset)}", score, len(exam.having(subset)))
+                yield _figure(exam, f"{score.name}{of}: {'+'.join(subset)}", score, len(exam.having(subset)))
                 if size == 1:
                     single[subset[0]] = score
     if len(single) > 1:
         best = max(single, key=lambda m: single[m].value * (1 if single[m].higher else -1))
-        yield _figure(f"best single {single[best].name}{of}", single[best], len(exam.having([best])), f"{best}; ")
+        name = f"best single {single[best].name}{of}"
+        yield _figure(exam, name, single[best], len(exam.having([best])), f"{best}; ")
 
 
 def _under_noise(exam: Exam, of: str, modality: str, noise: NoiseConfig) -> Figure:
     curve = _curves(exam, modality, noise.levels, noise.corrupt, 0)[0]
     points = ", ".join(f"{value:.3f} at {level:g}" for level, value in zip(curve.levels, curve.values, strict=True))
-    return Figure(f"{curve.name} under noise{of}: {modality}", curve.area, None, None, f"area under {points}")
+    return Figure(f"{curve.name}{of} under noise: {modality}", curve.area, None, None, f"area under {points}")
 
 
-def _figure(name: str, score: Score, n: int, note: str = "") -> Figure:
-    note += f"{interval(score.value, n)}, of {n} rows" if score.name in SHARES else f"of {n} rows"
-    return Figure(name, score.value, None, score.chance, note + ("" if score.higher else "; less is better"))
+def _figure(exam: Exam, name: str, score: Score, n: int, note: str = "") -> Figure:
+    note += f"{interval(score.value, n)}, of {n} rows" if score.name == SHARES.get(exam.family) else f"of {n} rows"
+    return Figure(name, score.value, None, score.chance, note + ("" if score.higher else f"; {LESS}"))
 
 
 def all_figures(

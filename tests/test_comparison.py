@@ -51,7 +51,7 @@ def test_every_fusion_takes_the_place_and_each_input_stands_alone(engine: Engine
 
 
 @pytest.mark.parametrize(
-    ("node", "said"), [("fusd", "did you mean 'fused'"), ("deeper", "two or more inputs"), ("classify", "a head of")]
+    ("node", "said"), [("fusd", "did you mean 'fused'"), ("deeper", "two or more inputs"), ("classify", "head of fused")]
 )
 def test_a_place_without_a_fusion_of_several_is_refused(engine: Engine, node: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -64,6 +64,8 @@ def test_variants_are_trained_alike_and_further_settings_follow_the_seed(
     chosen = {name: c for name, c in fusions(engine, SMALL).items() if name in ("image alone", "sum")}
     monkeypatch.setattr("fusion_engine.comparison.fusions", lambda *_: chosen)
     rows = compare(engine, SMALL, [0, 1], tmp_path, each=lambda seed: [f"stages.0.steps={2 + seed}"])
+    with pytest.raises(ConfigError, match="matches no variant"):
+        compare(engine, SMALL, [0], tmp_path, only=["summ"])
     assert {(r["variant"], r["seed"], r["steps"]) for r in rows} == {
         (v, s, 2 + s) for v in ("image alone", "sum") for s in (0, 1)
     }
@@ -93,6 +95,26 @@ def test_the_table_has_a_line_a_fusion_the_best_first() -> None:
     assert lines[0] == "| fusion | parameters | seconds | accuracy | accuracy: image |"
     assert lines[2] == "| sum | 1,500 | 2 | 0.600 ± 0.141 | 0.600 ± 0.141 |"
     assert lines[3].startswith("| image alone | 1,500 | 2 | 0.300 ± 0.141 |")
+
+
+def test_the_best_is_first_where_less_is_better_and_noise_has_its_columns() -> None:
+    names = ("MAE of regress", "MAE of regress: age", "MAE of regress under noise: age")
+    rows = [
+        {
+            "variant": v,
+            "seed": 0,
+            "seconds": 1,
+            "parameters": 1,
+            "name": n,
+            "value": x,
+            "note": "of 9 rows; less is better",
+        }
+        for v, x in (("bad", 9.0), ("good", 1.0))
+        for n in names
+    ]
+    lines = as_table(rows).splitlines()
+    assert lines[0] == "| fusion | parameters | seconds | " + " | ".join(names) + " |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| good", "| bad"]
 
 
 def test_the_plot_puts_each_seed_where_its_value_is() -> None:

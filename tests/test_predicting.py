@@ -147,6 +147,22 @@ def test_the_area_under_noise_is_a_figure_of_each_modality_named(toys: Engine) -
     assert f"{shares[2]:.3f} at 2" in found["accuracy under noise: a"].note
 
 
+@pytest.mark.parametrize(
+    ("modality", "corrupt", "said"),
+    [
+        ("aa", "image", "no such modality"),
+        ("a", "imge", "did you mean 'image'"),
+        ("kind", "sequence", "does not fit its samples"),
+    ],
+)
+def test_noise_that_cannot_be_measured_is_refused_before_training(
+    model: FusionModel, modality: str, corrupt: str, said: str
+) -> None:
+    settings = EvaluationConfig(label="kind", noise={modality: NoiseConfig(corrupt=corrupt, levels=[0.0, 1.0])})
+    with pytest.raises(DataError, match=said):
+        check_label(model, rows(9, 0), rows(9, 1), settings)
+
+
 def test_the_section_of_the_report_holds_the_matrix(model: FusionModel) -> None:
     test = rows(50, 6)
     ((title, text),) = prediction_sections(model, test)

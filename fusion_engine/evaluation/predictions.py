@@ -126,8 +126,12 @@ def confusion(probabilities: Probabilities, targets: Targets) -> Int[Tensor, "v 
     return torch.bincount(targets * v + p.argmax(1), minlength=v * v).reshape(v, v)
 
 
-def multi_label(probabilities: Probabilities, targets: Bool[Tensor, "_ _"], *, threshold: float = 0.5) -> list[Score]:
+def multi_label(
+    probabilities: Probabilities, targets: Bool[Tensor, "_ _"], said: Bool[Tensor, "_ _"] | None = None
+) -> list[Score]:
     """Score the probabilities of labels of which a row may have any number.
+
+    ``said`` are the labels that are decided for; by default those with a probability of at least one half.
 
     Exact match is the share of rows with every label right, accuracy the share of right cells. AUROC is a mean over
     the labels that some rows have and others lack.
@@ -138,17 +142,19 @@ def multi_label(probabilities: Probabilities, targets: Bool[Tensor, "_ _"], *, t
     _check(probabilities, targets.shape)
     p = probabilities.detach().double()
     shares = targets.double().mean(0)
-    guessed = {score.name: score.value for score in _multi_label(shares.expand_as(p), targets, threshold)}
-    return [replace(score, chance=guessed[score.name]) for score in _multi_label(p, targets, threshold)]
+    guess = shares.expand_as(p)
+    guessed = {score.name: score.value for score in _multi_label(guess, targets, guess >= 0.5)}
+    found = _multi_label(p, targets, p >= 0.5 if said is None else said)
+    return [replace(score, chance=guessed[score.name]) for score in found]
 
 
-def _multi_label(p: Tensor, targets: Tensor, threshold: float) -> list[Score]:
+def _multi_label(p: Tensor, targets: Tensor, decided: Tensor) -> list[Score]:
     from torchmetrics.functional.classification import multilabel_f1_score
 
-    right, truth, v = (p > threshold) == targets, targets.double(), p.shape[1]
+    right, truth, v = decided == targets, targets.double(), p.shape[1]
     eps = torch.finfo(p.dtype).eps
     own = torch.where(targets, p, 1 - p).clamp(min=eps)
-    said = (p > threshold).double()
+    said = decided.double()
     averages = ("macro", "micro", "weighted")
     return [
         Score("exact match", float(right.all(1).double().mean())),

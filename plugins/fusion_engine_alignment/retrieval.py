@@ -44,6 +44,12 @@ def similarities(model: FusionModel, queries: Any, source: str, candidates: Any,
             where=f"row {int(asked.int().argmin())} of the queries",
             expected=f"anything that {source!r} reads",
         )
+    if x.shape[1] != y.shape[1]:
+        raise DataError(
+            "the vectors of the two nodes have different widths, so that nothing is near",
+            expected="two nodes that a loss aligned",
+            actual=f"{source!r} has {x.shape[1]}, {target!r} has {y.shape[1]}",
+        )
     cosine = einsum(unit(x), unit(y), "q d, c d -> q c")
     return cosine.masked_fill(~known, -torch.inf)
 

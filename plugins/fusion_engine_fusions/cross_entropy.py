@@ -1,12 +1,12 @@
 """Cross entropy of a predicting head against its label modality."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
 from torch.nn import functional
 
-from fusion_engine import BuildError, CategoryModality, Graph, Loss, Player, Rows, Run, Term
+from fusion_engine import BuildError, CategoryModality, Graph, Head, Loss, Player, Rows, Run, Term
 
 
 class CrossEntropy(Loss):
@@ -35,6 +35,15 @@ class CrossEntropy(Loss):
                 where="'head'",
                 expected="a head with 'out', a category",
                 actual=f"out: {label}",
+            )
+        outputs, classes = cast(Head, graph[head]).outputs, len(cast(CategoryModality, graph.modalities[label]).classes)
+        if outputs != classes:
+            raise BuildError(
+                f"the head {head!r} does not give one logit a class",
+                where="'head'",
+                expected=f"{classes} logits, as head/classification has",
+                actual=f"{outputs}",
+                fix="use the loss that belongs to this head, such as loss/ordinal to head/ordinal",
             )
         self.head, self.label, self.smoothing = head, label, smoothing
 

@@ -75,6 +75,8 @@ def test_similarity_is_the_cosine_of_the_vectors_of_nodes(engine):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     assert retrieve(model, *args, k=3).tolist() == np.argsort(-np.array(expected), 1)[:, :3].tolist()
     assert not found.requires_grad
+    with pytest.raises(DataError, match="different widths"):
+        retrieve(model, args[0], "enc_left", *args[2:])
 
 
 def test_features_are_those_that_a_run_gives_whatever_else_is_missing(engine):

@@ -1,6 +1,7 @@
 """Fused models as members: what they answer, where they abstain, and how they are trained."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -141,3 +142,18 @@ def test_evidence_of_models_is_combined(models):
     np.testing.assert_allclose(ensemble.predict_proba(NEW), alpha / alpha.sum(1, keepdims=True), rtol=1e-9)
     nothing = [i for i, row in enumerate(NEW) if row["a"] is None and row["b"] is None]
     np.testing.assert_allclose(ensemble.uncertainty(NEW)[nothing], 1.0)
+
+
+def test_an_ensemble_of_trained_models_is_cloned_with_them(models):
+    copy = clone(Averaging([("a", models["a"]), ("b", models["b"])]))
+    assert [model for _, model in copy.members] == [models["a"], models["b"]]
+    np.testing.assert_allclose(copy.fit(ROWS, LABELS).predict_proba(NEW).sum(1), 1)
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), np.nan])
+def test_a_missing_label_is_no_class(models, gap):
+    labels = [*LABELS[:3].tolist(), gap, *LABELS[4:].tolist()]
+    with pytest.raises(DataError, match=r"(?s)some are missing.*row 3"):
+        Averaging([("a", models["a"])]).fit(ROWS, labels)
+    with pytest.raises(DataError, match="some are missing"):
+        Averaging([("a", models["a"])]).fit(ROWS, pd.Series(labels))

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from fusion_engine import Batch, BuildError, FusionError, Run, Signal
+from fusion_engine.predicting import prediction_figures
 from fusion_engine.testing import toy_batch, toy_graph
 from fusion_engine_supervised.binary_cross_entropy import BinaryCrossEntropy
 from fusion_engine_supervised.huber import Huber
@@ -143,3 +144,28 @@ def test_ordered_classes_are_learned_and_predicted(engine):
     p = model.predict_proba({"x": columns["x"]})
     assert_close(p.sum(1), torch.ones(N))
     assert [("low", "middle", "high")[i] for i in p.argmax(1)] == found
+
+
+def test_cross_entropy_of_cumulative_logits_is_refused(engine):
+    config = trained(engine, "level", "ordinal", "ordinal", "")[0].config.plain()
+    (name,) = config["losses"]
+    config["losses"][name] = {"use": "loss/cross_entropy", "with": {"head": config["losses"][name]["with"]["head"]}}
+    with pytest.raises(BuildError, match=r"(?s)one logit a class.*3 logits.*loss/ordinal"):
+        engine.build(config)
+
+
+def test_figures_of_tags_follow_the_threshold_of_the_head(engine):
+    model, columns = trained(engine, "tags", "multi_label", "binary_cross_entropy", "tags")
+    config = model.config.plain()
+    head = next(n for n, node in config["nodes"].items() if "multi_label" in node["use"])
+    config["nodes"][head]["with"]["threshold"] = 0.9
+    stricter = engine.build(config)
+    stricter.graph.load_state_dict(model.graph.state_dict())
+    data = [{"x": x, "tags": t} for x, t in zip(columns["x"], columns["tags"], strict=True) if t is not None]
+    found = {f.name: f for f in prediction_figures(stricter, data)}
+    said = stricter.predict({"x": [row["x"] for row in data]})
+    share = sum(a == sorted(row["tags"]) for a, row in zip(said, data, strict=True)) / len(data)
+    assert found["exact match"].value == pytest.approx(share)
+    assert found["exact match"].value < {f.name: f for f in prediction_figures(model, data)}["exact match"].value
+    assert found["exact match"].note.startswith("95 %")
+    assert not found["accuracy"].note.startswith("95 %")  # a share of cells, which are not independent
