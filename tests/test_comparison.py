@@ -51,7 +51,8 @@ def test_every_fusion_takes_the_place_and_each_input_stands_alone(engine: Engine
 
 
 @pytest.mark.parametrize(
-    ("node", "said"), [("fusd", "did you mean 'fused'"), ("deeper", "two or more inputs"), ("classify", "head of fused")]
+    ("node", "said"),
+    [("fusd", "did you mean 'fused'"), ("deeper", "two or more inputs"), ("classify", "head of fused")],
 )
 def test_a_place_without_a_fusion_of_several_is_refused(engine: Engine, node: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
