@@ -31,19 +31,15 @@ def checked(X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Check what an ensemble is fitted to.
 
     Raises:
-        DataError: a label is missing.
-        ValueError: there are no labels, they are no classes, or there is not one a row (as scikit-learn has it).
+        ValueError: there are no labels, some are missing, they are no classes, or there is not one a row (as scikit-learn has it).
     """
     if y is None:
         raise ValueError("an ensemble requires y to be passed, but the target y is None")
     every = np.asarray(y, dtype=object).ravel().tolist()
     missing = [i for i, label in enumerate(every) if label is None or (isinstance(label, float) and math.isnan(label))]
     if missing:
-        raise DataError(
-            "an ensemble learns from labels, and some are missing",
-            where=f"row {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-            fix="leave those rows out",
-        )
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"an ensemble learns from labels, and that of row {missing[0]}{more} is missing: leave it out")
     X, labels = indexable(X), column_or_1d(y, warn=True)
     check_classification_targets(labels)
     check_consistent_length(X, labels)
