@@ -31,7 +31,8 @@ def checked(X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Check what an ensemble is fitted to.
 
     Raises:
-        ValueError: there are no labels, some are missing, they are no classes, or there is not one a row (as scikit-learn has it).
+        ValueError: there are no labels, some are missing, they are no classes, or there is not one a row (as
+            scikit-learn has it).
     """
     if y is None:
         raise ValueError("an ensemble requires y to be passed, but the target y is None")
