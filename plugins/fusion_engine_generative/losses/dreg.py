@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
-from fusion_engine import Graph, Posterior
+from fusion_engine import Posterior
 from fusion_engine_generative.losses.importance import Densities, ImportanceBound, Latents, densities, has_own_priors
 
 
@@ -39,19 +37,6 @@ class DReG(ImportanceBound):
     Raises:
         BuildError: a decoder reads no posterior, is behind another one, or has no density.
     """
-
-    def __init__(
-        self,
-        graph: Graph,
-        *,
-        samples: Annotated[int, Field(ge=1)] = 8,
-        chunk: Annotated[int, Field(ge=1)] = 16,
-        weight: Annotated[float, Field(ge=0)] = 1.0,
-        weights: dict[str, Annotated[float, Field(ge=0)]] | None = None,
-        balance: bool = True,
-        nodes: list[str] | None = None,
-    ) -> None:
-        super().__init__(graph, samples, chunk, weight, weights, balance, nodes)
 
     def objective(
         self, posteriors: Mapping[str, Posterior], drawn: Latents, decode: Callable[[Latents], Tensor]

@@ -7,10 +7,11 @@ is taken (the same ones, flattened), b batch, z latent.
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Annotated, cast
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from fusion_engine import (
@@ -64,12 +65,13 @@ class ImportanceBound(Loss):
     def __init__(
         self,
         graph: Graph,
-        samples: int,
-        chunk: int,
-        weight: float,
-        weights: Mapping[str, float] | None,
-        balance: bool,
-        nodes: list[str] | None,
+        *,
+        samples: Annotated[int, Field(ge=1)] = 8,
+        chunk: Annotated[int, Field(ge=1)] = 16,
+        weight: Annotated[float, Field(ge=0)] = 1.0,
+        weights: dict[str, Annotated[float, Field(ge=0)]] | None = None,
+        balance: bool = True,
+        nodes: list[str] | None = None,
     ) -> None:
         super().__init__(graph, ["generator"], weight)
         self.samples, self.chunk = samples, chunk
