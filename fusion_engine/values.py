@@ -7,6 +7,7 @@ Masks are True where valid.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -58,6 +59,17 @@ class Signal:
     def scatter(self, rows: Rows) -> "Signal":
         """Lay r rows out over the b places where ``rows`` is True; zeros and False elsewhere."""
         return self.map(lambda x: scatter_rows(x, rows))
+
+    def put(self, rows: Rows, other: "Signal") -> "Signal":
+        """Put the r rows of another signal, of the same slots, in the places where ``rows`` is True."""
+        index = (rows.nonzero().squeeze(1),)
+
+        def whole(x: Tensor | None, new: Tensor | None) -> Tensor | None:
+            return x if x is None or new is None else x.index_put(index, new)
+
+        return Signal(
+            self.data.index_put(index, other.data), whole(self.mask, other.mask), whole(self.position, other.position)
+        )
 
     def filled(self, value: float = 0.0) -> Tensor:
         """Return data with every padded slot overwritten: the first thing an encoder does with it."""
@@ -297,15 +309,18 @@ class Term(NamedTuple):
     """One loss on one batch: a sum over the rows that count, and how many those are.
 
     Both are added over ranks, accumulation steps and missing rows before they are divided: the mean is exact.
+    ``statistics`` are sums over the same rows that nobody minimises: they are logged beside the loss, as means.
     """
 
     sum: Float[Tensor, ""]
     count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
+    statistics: Mapping[str, Float[Tensor, ""]] = MappingProxyType({})
 
     @classmethod
-    def of(cls, values: Float[Tensor, " b"], rows: Rows) -> "Term":
-        """Sum values [b] where ``rows`` is True; the others may hold anything."""
-        return cls(values.masked_fill(~rows, 0.0).sum(), rows.sum())
+    def of(cls, values: Float[Tensor, " b"], rows: Rows, **statistics: Float[Tensor, " b"]) -> "Term":
+        """Sum values [b] where ``rows`` is True; the others may hold anything. Statistics [b] likewise, by name."""
+        told = {name: x.detach().masked_fill(~rows, 0.0).sum() for name, x in statistics.items()}
+        return cls(values.masked_fill(~rows, 0.0).sum(), rows.sum(), told)
 
 
 @dataclass(frozen=True)

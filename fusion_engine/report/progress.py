@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fusion_engine.config import StageConfig
 from fusion_engine.training import Callback
+from fusion_engine.training.turns import is_statistic
 
 
 class ProgressBars(Callback):
@@ -64,7 +65,8 @@ class ProgressBars(Callback):
 
 
 def _short(metrics: Mapping[str, float]) -> str:
-    """Name a loss of both players D and G, any other by itself."""
+    """Name a loss of both players D and G, any other by itself; leave out what is not minimised."""
+    metrics = {name: value for name, value in metrics.items() if not is_statistic(name)}
     names = [name.split("/")[-1] for name in metrics]
     shown = []
     for name, value in metrics.items():

@@ -13,16 +13,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from fusion_engine.config import PLAYERS, Player, RunConfig, StageConfig
+from fusion_engine.config import MONITORED, PLAYERS, Player, RunConfig, StageConfig
 from fusion_engine.data import Batches, Place, Prepared
 from fusion_engine.errors import TrainingError
 from fusion_engine.graph import Graph
-from fusion_engine.losses import Loss
+from fusion_engine.losses import Loss, check_rows
 from fusion_engine.noise import Noise
 from fusion_engine.run import Clock
 from fusion_engine.training.callbacks import Callback
 from fusion_engine.training.checkpoint import read_checkpoint, write_checkpoint
 from fusion_engine.training.ema import Average
+from fusion_engine.training.monitor import MONITOR, Monitor
 from fusion_engine.training.turns import Turn, take_turn
 from fusion_engine.wiring import match
 
@@ -58,7 +59,7 @@ class Trainer:
         fabric: device, precision and processes (Lightning Fabric); one process on the best device by default.
 
     Raises:
-        TrainingError: a stage has nothing to learn.
+        TrainingError: a stage has nothing to learn. ConfigError: its batches are too small for a loss.
     """
 
     def __init__(
@@ -79,11 +80,14 @@ class Trainer:
             rows, train.batch_size, seed=train.seed, accumulate=train.accumulate, place=place, workers=train.workers
         )
         self.progress, self.interrupted = Progress(), False
+        self.stopped: str | None = None
         graph.to(self.fabric.device)
         self.average = Average(graph, train.ema_half_life) if train.ema_half_life else None
+        self.monitor = None if train.monitor is None else Monitor(graph, rows, train.monitor, train.seed)
         self.turns: list[Turn] = []
         self.taught: set[Player] = set()
         for stage in config.stages:
+            check_rows(graph, stage.losses, self.batches.size, place.world * train.accumulate, len(rows))
             self._turns(stage)
 
     # What a stage is
@@ -148,7 +152,7 @@ class Trainer:
             restored = self._restore() if resume else None
             self._call("on_fit_start")
             try:
-                while self.progress.stage < len(self.config.stages):
+                while self.progress.stage < len(self.config.stages) and self.stopped is None:
                     self._stage(self.config.stages[self.progress.stage], restored)
                     restored = None
             except KeyboardInterrupt:
@@ -167,7 +171,7 @@ class Trainer:
                 turn.optimizer.load_state_dict(restored[turn.player])
         limit, length = self.steps(stage), len(self.batches)
         self._call("on_stage_start", stage, limit)
-        while self.progress.done < limit and not self.progress.converged:
+        while self.progress.done < limit and not self.progress.converged and self.stopped is None:
             self._epoch(stage, *divmod(self.progress.done, length), limit)
         self._call("on_stage_end", stage)
         p = self.progress
@@ -175,19 +179,21 @@ class Trainer:
 
     def _epoch(self, stage: StageConfig, epoch: int, offset: int, limit: int) -> None:
         """Run one epoch, or what an interrupt left of it; note whether the stage has converged."""
-        progress, last = self.progress, min((epoch + 1) * len(self.batches), limit)
+        progress, last, looked = self.progress, min((epoch + 1) * len(self.batches), limit), False
         for batches in self.batches.epoch(progress.stage, epoch, start=offset):
             metrics = self.step([batch.to(self.fabric.device) for batch in batches])
             for name, value in metrics.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.done, progress.step = progress.done + 1, progress.step + 1
             self._call("on_step_end", metrics)
+            looked = self._look() or looked
             due = progress.step % self.config.train.checkpoint_every == 0
-            if progress.done >= last:
+            if progress.done >= last or self.stopped is not None:
                 break
             if due:
                 self.save()
-        means = {name: value / (last - epoch * len(self.batches)) for name, value in progress.sums.items()}
+        means = {name: value / (progress.done - epoch * len(self.batches)) for name, value in progress.sums.items()}
+        means |= self.monitor.figures if self.monitor is not None and looked else {}
         progress.sums = {}
         self._check_taught(stage)
         progress.history.append({"stage": stage.name, "epoch": epoch, "step": progress.step, **means})
@@ -195,6 +201,15 @@ class Trainer:
         progress.converged = self._converged(stage, means)
         if due:
             self.save()
+
+    def _look(self) -> bool:
+        """Let the monitor look, if it is time to."""
+        if self.monitor is None or self.progress.step % self.monitor.config.every:
+            return False
+        self.stopped = self.monitor.look(self)
+        if self.stopped is not None:
+            log.warning("training stops: %s", self.stopped)
+        return True
 
     def _check_taught(self, stage: StageConfig) -> None:
         """Refuse to go on with a player that a whole epoch has taught nothing."""
@@ -246,14 +261,18 @@ class Trainer:
         found = [
             v for name, v in means.items() if name == stage.until.metric or name.split("/")[-1] == stage.until.metric
         ]
+        if not found and stage.until.metric.startswith(MONITOR):
+            return False  # nobody has looked in this epoch
         if not found:
             raise TrainingError(
                 f"the stage has no metric {stage.until.metric!r}",
                 where=f"stage {stage.name!r}, 'until'",
                 expected=", ".join(means),
             )
-        if found[0] < self.progress.best - stage.until.delta:
-            self.progress.best, self.progress.patience = found[0], 0
+        more = MONITORED.get(stage.until.metric.removeprefix(MONITOR), -1) > 0
+        value = -found[0] if more and stage.until.metric.startswith(MONITOR) else found[0]
+        if value < self.progress.best - stage.until.delta:
+            self.progress.best, self.progress.patience = value, 0
         else:
             self.progress.patience += 1
         return self.progress.patience >= stage.until.patience

@@ -4,7 +4,7 @@ Each loss is divided by its count over the whole step (all processes, all micro-
 is computed. Gradients are then plain sums, so that sharing a step changes nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -22,6 +22,14 @@ from fusion_engine.values import Batch, Features, Posterior, Signal
 
 Reduce = Callable[[Tensor], Tensor]
 """Sum a tensor over all processes."""
+GRADIENT = "gradient norm"
+"""The metric of a turn that is no loss: the norm of all its gradients together, before they are clipped."""
+
+
+def is_statistic(metric: str) -> bool:
+    """Whether a logged metric is no loss: something told beside one, or the norm of the gradients."""
+    name = metric.rpartition("/")[2]
+    return "." in name or name == GRADIENT
 
 
 @dataclass
@@ -71,30 +79,43 @@ def take_turn(
 ) -> dict[str, float]:
     """Compute the gradients of one step and apply them; return each loss's mean over the whole step.
 
+    Its statistics stand beside it, as ``loss.statistic``, and the norm of the gradients as ``gradient norm``.
+
     Raises:
         TrainingError: a loss or gradient is NaN or Inf; the message names the loss and the first bad node.
     """
     turn.optimizer.zero_grad(set_to_none=True)
     bad: str | None = None
+    sums: dict[str, Tensor] = {}
     with only_learns(graph, turn.parameters):
         counts = _counts([_run(graph, batch, noise, clock, turn.player) for batch in batches], turn)
         counts = counts if reduce is None else reduce(counts)
-        sums = torch.zeros_like(counts)
         for i, batch in enumerate(batches):
             run = _run(graph, batch, noise, clock, turn.player)
             torch.manual_seed(noise.at("dropout", i, int(batch.index[0])).key)
-            sums += _accumulate(run, turn, counts, autocast)
-            bad = first_bad_node(run) if bad is None and not torch.isfinite(sums).all() else bad
+            for name, value in _accumulate(run, turn, counts, autocast).items():
+                sums[name] = sums[name] + value if name in sums else value
+            bad = first_bad_node(run) if bad is None and _not_finite(turn, sums) else bad
             run.forget()
-    sums = sums if reduce is None else reduce(sums)
-    if not torch.isfinite(sums).all():  # behind the sum, so that every process stops and none waits for another
-        raise _not_finite(turn, sums, bad, clock)
-    gather_gradients(graph, turn.parameters, reduce)
+    if reduce is not None:
+        sums = dict(zip(sums, reduce(torch.stack([*sums.values()])), strict=True))
+    if _not_finite(turn, sums):  # behind the sum, so that every process stops and none waits for another
+        raise _stopped(turn, sums, bad, clock)
+    norm = gather_gradients(graph, turn.parameters, reduce)
     if clip is not None:
         nn.utils.clip_grad_norm_(turn.parameters, clip)
     turn.optimizer.step()
-    means = (sums / counts.clamp(min=1)).tolist()
-    return dict(zip(turn.losses, means, strict=True))
+    return _means(turn, sums, counts) | {GRADIENT: norm}
+
+
+def _means(turn: Turn, sums: Mapping[str, Tensor], counts: Tensor) -> dict[str, float]:
+    """Divide by the rows that counted, and let each loss note its statistics."""
+    number = dict(zip(turn.losses, counts.clamp(min=1), strict=True))
+    values = torch.stack([value / number[name.partition(".")[0]] for name, value in sums.items()]).tolist()
+    means = dict(zip(sums, values, strict=True))
+    for name, loss in turn.losses.items():
+        loss.observe(turn.player, {k.partition(".")[2]: v for k, v in means.items() if k.startswith(f"{name}.")})
+    return means
 
 
 def _run(graph: Graph, batch: Batch, noise: Noise, clock: Clock, player: Player) -> Run:
@@ -107,23 +128,64 @@ def _counts(runs: Sequence[Run], turn: Turn) -> Tensor:
     return torch.stack([torch.stack(r) for r in rows]).sum(0).to(device=device, dtype=torch.get_default_dtype())
 
 
-def _accumulate(run: Run, turn: Turn, counts: Tensor, autocast: Callable[[], AbstractContextManager[object]]) -> Tensor:
-    total = torch.zeros((), device=counts.device)
-    sums = []
+def _accumulate(
+    run: Run, turn: Turn, counts: Tensor, autocast: Callable[[], AbstractContextManager[object]]
+) -> dict[str, Tensor]:
+    """Add the gradients of one micro-batch; return the sums of each loss and, as ``loss.statistic``, what it tells."""
+    means, sums, scaled = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
     with autocast():
-        for i, (_, loss) in enumerate(turn.losses.items()):
+        for i, (name, loss) in enumerate(turn.losses.items()):
             term = loss(run, turn.player)
-            sums.append(term.sum.detach().to(counts.dtype))
-            total = total + loss.scale(run.clock) * term.sum / counts[i].clamp(min=1)
+            means[name] = term.sum / counts[i].clamp(min=1)
+            scaled[name] = loss.scale(run.clock) * means[name]
+            sums[name] = term.sum.detach().to(counts.dtype)
+            sums |= {f"{name}.{key}": value.detach().to(counts.dtype) for key, value in term.statistics.items()}
+            if loss.relative_to in turn.losses:
+                sums[f"{name}.pull"] = term.count.to(counts.dtype)
+    for name, loss in turn.losses.items():
+        if loss.relative_to in scaled:
+            pull = relative_pull(run.graph, scaled[loss.relative_to], means[name])
+            scaled[name], sums[f"{name}.pull"] = scaled[name] * pull, sums[f"{name}.pull"] * pull
+    total = torch.stack([*scaled.values()]).sum()
     if total.requires_grad:
         total.backward()  # type: ignore[no-untyped-call]
-    return torch.stack(sums)
+    return sums
 
 
-def _not_finite(turn: Turn, sums: Tensor, bad: str | None, clock: Clock) -> TrainingError:
-    losses = [name for name, value in zip(turn.losses, sums, strict=True) if not torch.isfinite(value)]
+MOST_PULL = 1e4
+
+
+def relative_pull(graph: Graph, reference: Tensor, term: Tensor) -> Tensor:
+    """Return what a term is multiplied by to pull as hard as the reference where both leave the decoders.
+
+        min(|grad reference| / (|grad term| + 1e-4), 10^4),   gradients at the last weight of every decoder together
+
+    Esser et al., 2021, eq. 7, arXiv:2012.09841. It is 1 where either does not reach the decoders, and it is each
+    micro-batch's own: a step that is shared by several is not exactly the whole one.
+    """
+    ends = [
+        [p for p in graph[n].parameters() if p.ndim > 1 and p.requires_grad] for n in graph.wiring.of_kind("decoder")
+    ]
+    last = [parameters[-1] for parameters in ends if parameters]
+    if not last or not (reference.requires_grad and term.requires_grad):
+        return torch.ones((), device=term.device)
+    norms = []
+    for value in (reference, term):
+        found = torch.autograd.grad(value, last, retain_graph=True, allow_unused=True)
+        norms.append(torch.stack([g.square().sum() for g in found if g is not None] or [torch.zeros(())]).sum().sqrt())
+    if not norms[0] or not norms[1]:
+        return torch.ones((), device=term.device)
+    return (norms[0] / (norms[1] + 1e-4)).clamp(max=MOST_PULL)
+
+
+def _not_finite(turn: Turn, sums: Mapping[str, Tensor]) -> list[str]:
+    finite = torch.isfinite(torch.stack([sums[name] for name in turn.losses])).tolist()
+    return [name for name, good in zip(turn.losses, finite, strict=True) if not good]
+
+
+def _stopped(turn: Turn, sums: Mapping[str, Tensor], bad: str | None, clock: Clock) -> TrainingError:
     return TrainingError(
-        f"step {clock.step}: the {turn.player}'s loss is not finite: {', '.join(losses)}",
+        f"step {clock.step}: the {turn.player}'s loss is not finite: {', '.join(_not_finite(turn, sums))}",
         where=f"first bad node: {bad or 'none, all nodes of this process are finite'}",
         fix="lower the learning rate, set train.clip, or look for extreme values in the data",
     )
@@ -151,8 +213,10 @@ def _finite(value: object) -> bool:
     return not isinstance(tensor, Tensor) or bool(torch.isfinite(tensor).all())
 
 
-def gather_gradients(graph: Graph, parameters: Sequence[nn.Parameter], reduce: Reduce | None) -> None:
-    """Sum gradients over processes in one message; a parameter that none of them touched keeps no gradient.
+def gather_gradients(graph: Graph, parameters: Sequence[nn.Parameter], reduce: Reduce | None) -> float:
+    """Sum gradients over processes in one message, and return their norm.
+
+    A parameter that no process touched keeps no gradient.
 
     Raises:
         TrainingError: a gradient is NaN or Inf; the message names the first node that has one.
@@ -161,7 +225,7 @@ def gather_gradients(graph: Graph, parameters: Sequence[nn.Parameter], reduce: R
     touched = touched if reduce is None else reduce(touched.to(parameters[0].device))
     chosen = [p for p, t in zip(parameters, touched.tolist(), strict=True) if t]
     if not chosen:
-        return
+        return 0.0
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in chosen])
     flat = flat if reduce is None else reduce(flat)
     parts = dict(zip(chosen, torch.split(flat, [p.numel() for p in chosen]), strict=True))
@@ -175,3 +239,4 @@ def gather_gradients(graph: Graph, parameters: Sequence[nn.Parameter], reduce: R
     if reduce is not None:
         for p, part in parts.items():
             p.grad = part.view_as(p).clone()
+    return float(flat.norm())

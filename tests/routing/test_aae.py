@@ -11,8 +11,9 @@ with them: its games are symmetric.
 import pytest
 import torch
 from by_hand import Hand, Row, minus_log_sigmoid, nll, squared_gradient
-from screen import Screen, check, check_gaps, read, read_table, subsets
+from screen import Screen, check, check_gaps, engine, read, read_table, subsets
 from torch import Tensor
+from torch.nn.functional import relu
 
 CONFIG = """
 modalities:
@@ -131,3 +132,74 @@ def test_a_decoder_given_to_the_discriminator(both, penalty, rows) -> None:
         ("discriminator", "codes"): discriminator,
     }
     check(Screen(config, read_table(DECODER_JUDGES), costs), rows)
+
+
+RECIPE_TABLE = """
+                             | enc_x enc_y post | dec_x dec_y | code_disc code_score
+generator     reconstruction | 1                | 1           | 0
+generator     codes          | .4               | 0           | 0
+discriminator codes          | 0                | 0           | .4
+"""
+RECIPE = {"posterior": "poe", "latent": 2, "width": 4, "game": "non_saturating", "weight": 0.4, "r1": 0.5, "r2": 0.3}
+
+
+def recipe(**options) -> dict[str, object]:
+    sizes = {"x": 3, "y": 2}
+    modalities = {m: {"use": "modality/toys.vector", "with": {"size": size}} for m, size in sizes.items()}
+    return engine().recipe_config("aae", modalities, **{**RECIPE, **options})
+
+
+@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
+@pytest.mark.parametrize("private", [None, {"y": 1}], ids=["shared", "private"])
+def test_the_recipe(private, rows) -> None:
+    """Private latents stand beside the shared one in front of the discriminator; a row that lacks y lacks its style."""
+    width = (private or {}).get("y", 0)
+
+    def inferred(h: Hand, i: int, row: Row) -> Row:
+        if not private:
+            return {"post": code(h, i, row)}
+        loc, scale = h.gaussian("style_y", h.net("enc_y", row["y"]) if "y" in row else None)
+        return {"post": code(h, i, row), "style_y": loc + scale * h.normal(i, width, "posterior", "style_y")}
+
+    def drawn(h: Hand, i: int) -> Row:
+        starts = {"post": 2, **({"style_y": width} if private else {})}
+        return {p: h.normal(i, size, "start", "prior", p) for p, size in starts.items()}
+
+    def real(h: Hand, row: Row, codes: Row) -> Tensor:
+        """The paper's D."""
+        style = [codes["style_y"] if "y" in row else None] if private else []
+        return -h.score("code_score", h.concat("code_disc", [codes["post"], *style], relu))
+
+    def reconstruct(h: Hand) -> Tensor:
+        def cost(i: int, row: Row) -> Tensor:
+            z = inferred(h, i, row)
+            own = {"x": [z["post"]], "y": list(z.values())}
+            costs = [(1 if m == "x" else 3 / 2) * nll(x, h.net(f"dec_{m}", *own[m])) for m, x in row.items()]
+            return sum(costs, torch.zeros(()))
+
+        return h.mean(cost)
+
+    def deceive(h: Hand) -> Tensor:
+        return h.mean(lambda i, row: minus_log_sigmoid(real(h, row, inferred(h, i, row))))
+
+    def judging(h: Hand) -> Tensor:
+        def cost(i: int, row: Row) -> Tensor:
+            codes, draws = inferred(h, i, row), drawn(h, i)
+            squares = [squared_gradient(lambda seen: real(h, row, seen), _seen(z, row)) for z in (codes, draws)]
+            scores = minus_log_sigmoid(real(h, row, draws)) + minus_log_sigmoid(-real(h, row, codes))
+            return scores + (0.5 * squares[0] + 0.3 * squares[1]) / 2
+
+        return h.mean(cost)
+
+    nodes = "enc_x enc_y post" + (" style_y" if private else "")
+    table = read_table(RECIPE_TABLE.replace("enc_x enc_y post", nodes))
+    costs = {
+        ("generator", "reconstruction"): reconstruct,
+        ("generator", "codes"): deceive,
+        ("discriminator", "codes"): judging,
+    }
+    check(Screen(recipe(private=private), table, costs), rows)
+
+
+def _seen(codes: Row, row: Row) -> Row:
+    return {p: z for p, z in codes.items() if p == "post" or "y" in row}

@@ -9,8 +9,9 @@ from functools import partial
 
 import pytest
 from by_hand import Hand, Row, minus_log_sigmoid, squared_gradient
-from screen import Screen, check, check_gaps, read, read_table, subsets
+from screen import Screen, check, check_gaps, engine, read, read_table, subsets
 from torch import Tensor
+from torch.nn.functional import relu, silu
 
 CONFIG = """
 modalities:
@@ -37,6 +38,7 @@ discriminator game | 0                | 0           | .6
 """
 
 Cost = Callable[[Tensor, Tensor], Tensor]
+Activation = Callable[[Tensor], Tensor]
 WHOLE, GAPS = ["xy"] * 4, [*subsets("xy"), "y"]
 
 
@@ -61,26 +63,27 @@ def fake(h: Hand, i: int, row: Row) -> Row:
     return {**{m: h.net(f"dec_{m}", z) for m in row}, "z": z}
 
 
-def score(h: Hand, seen: Row) -> Tensor:
+def score(h: Hand, seen: Row, activation: Activation = silu) -> Tensor:
     vectors = [h.net(f"disc_{m}", seen[m]) if m in seen else None for m in ("x", "y")]
-    return h.score("score", h.concat("disc_all", [*vectors, seen["z"]]))
+    return h.score("score", h.concat("disc_all", [*vectors, seen["z"]], activation))
 
 
-def formulas(deceive: Cost, judge: Cost):
+def formulas(deceive: Cost, judge: Cost, loss: str = "game", activation: Activation = silu):
     """Both players' costs of (D(x, E(x)), D(G(z), z))."""
+    d = partial(score, activation=activation)
 
     def generator(h: Hand) -> Tensor:
-        return h.mean(lambda i, row: deceive(score(h, real(h, i, row)), score(h, fake(h, i, row))))
+        return h.mean(lambda i, row: deceive(d(h, real(h, i, row)), d(h, fake(h, i, row))))
 
     def discriminator(h: Hand) -> Tensor:
         def cost(i: int, row: Row) -> Tensor:
             x, g = real(h, i, row), fake(h, i, row)
-            penalty = 0.5 * squared_gradient(partial(score, h), x) + 0.3 * squared_gradient(partial(score, h), g)
-            return judge(score(h, x), score(h, g)) + penalty / 2
+            penalty = 0.5 * squared_gradient(partial(d, h), x) + 0.3 * squared_gradient(partial(d, h), g)
+            return judge(d(h, x), d(h, g)) + penalty / 2
 
         return h.mean(cost)
 
-    return {("generator", "game"): generator, ("discriminator", "game"): discriminator}
+    return {("generator", loss): generator, ("discriminator", loss): discriminator}
 
 
 GAME = formulas(
@@ -117,3 +120,26 @@ def test_a_mixture_shows_the_discriminator_one_component(rows) -> None:
 
 def test_gaps_hold_anything() -> None:
     check_gaps(SCREEN, GAPS)
+
+
+RECIPE_TABLE = """
+                          | enc_x enc_y post | dec_x dec_y | disc_x disc_y disc_all score
+generator     adversarial | 1                | 1           | 0
+discriminator adversarial | 0                | 0           | 1
+"""
+
+
+@pytest.mark.parametrize("rows", [WHOLE, GAPS], ids=["whole", "gaps"])
+@pytest.mark.parametrize("posterior", ["poe", "mvae"])
+def test_the_recipe(posterior, rows) -> None:
+    sizes = {"x": 3, "y": 2}
+    modalities = {m: {"use": "modality/toys.vector", "with": {"size": size}} for m, size in sizes.items()}
+    options = {"posterior": posterior, "latent": 2, "width": 8, "r1": 0.5, "r2": 0.3, "game": "non_saturating"}
+    config = engine().recipe_config("bigan", modalities, **options)
+    costs = formulas(
+        lambda real, fake: minus_log_sigmoid(-real) + minus_log_sigmoid(fake),
+        lambda real, fake: minus_log_sigmoid(real) + minus_log_sigmoid(-fake),
+        "adversarial",
+        relu,
+    )
+    check(Screen(config, read_table(RECIPE_TABLE), costs), rows)

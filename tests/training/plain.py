@@ -17,6 +17,7 @@ from fusion_engine import (
     Likelihood,
     Media,
     Modality,
+    Noise,
     Registry,
     Signal,
     Widths,
@@ -33,6 +34,7 @@ class Vector(Modality):
 
     encoder = "encoder/plain.mlp"
     decoder = "decoder/plain.mlp"
+    augmentations = ("stretch",)
 
     def __init__(self, *, width: Width | None = None) -> None:
         self.width = width or 2
@@ -50,6 +52,9 @@ class Vector(Modality):
 
     def example(self, b: int) -> Signal:
         return Signal(torch.randn(b, self.width, generator=torch.Generator().manual_seed(0)))
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal(signal.data * (0.5 + noise.uniform(self.width, like=signal.data)))
 
     def render(self, signal: Signal) -> list[Media]:
         return [Media("text/plain", str(row).encode()) for row in self.restore(signal)]

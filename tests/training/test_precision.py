@@ -77,6 +77,8 @@ def test_mixed_precision_is_near_single_precision() -> None:
     single = train({**mixed(), "train": {**mixed()["train"], "precision": "32-true"}})
     half = train(mixed())
     for name, value in single.metrics[1].items():
+        if name.endswith(".sign"):  # a score near zero may change its sign
+            continue
         assert half.metrics[1][name] == pytest.approx(value, rel=0.03, abs=0.01), name
     assert half.metrics[1] != single.metrics[1]
 

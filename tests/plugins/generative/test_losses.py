@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from fusion_engine import Batch, BuildError, Clock, ConfigError, Run
-from fusion_engine_generative.losses.games import annealed
+from fusion_engine_generative.losses.games.base import annealed
 
 VAE = {
     "modalities": {

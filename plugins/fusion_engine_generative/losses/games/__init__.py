@@ -1,0 +1,1 @@
+"""Adversarial games, one a file, on what they share."""
