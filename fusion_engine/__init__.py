@@ -10,8 +10,10 @@ _WHERE = {
     "fusion_engine.errors": "BuildError ConfigError ContractError DataError FusionError PluginError TrainingError "
     "nearest",
     "fusion_engine.hooks": "hookimpl",
+    "fusion_engine.signature": "validate_config",
     "fusion_engine.values": "Batch Features Media Posterior Rows Signal Term Widths fill "
     "joint_weights map_distribution",
+    "fusion_engine.shuffling": "shuffled_steps",
     "fusion_engine.priors": "log_density",
     "fusion_engine.noise": "Noise thin",
     "fusion_engine.likelihoods": "DistributionLikelihood Likelihood Samples",
@@ -25,7 +27,9 @@ _WHERE = {
     "fusion_engine.losses": "Loss check_modalities nodes_of",
     "fusion_engine.wiring": "match",
     "fusion_engine.data": "Table",
+    "fusion_engine.masking": "hide",
     "fusion_engine.model": "FusionModel",
+    "fusion_engine.scoring": "realness",
     "fusion_engine.engine": "Engine",
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names.split()}

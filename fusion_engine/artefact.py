@@ -131,7 +131,7 @@ def check_plugins(path: Path, plugins: Plugins) -> None:
         fix = (
             f"pip install {distribution}=={saved['version']}"
             if distribution
-            else f"give its file to Engine(plugins=[...]): {saved['origin']}"
+            else f"give its file: --plugin {saved['origin']}, or Engine(plugins=[{saved['origin']!r}]) in Python"
         )
         raise PluginError(
             f"the model needs the plugin {name!r}, which is not loaded",

@@ -1,6 +1,7 @@
 """From a config to a graph: components looked up and configured, nodes constructed in order, losses last."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, NoReturn, cast, get_type_hints
 
 import torch
@@ -18,13 +19,14 @@ from fusion_engine.components import (
     TakesFeatures,
 )
 from fusion_engine.config import NodeConfig, Part, RunConfig
-from fusion_engine.errors import BuildError, ConfigError, FusionError, author_line, nearest, one_line
+from fusion_engine.errors import BuildError, ConfigError, FusionError, PluginError, author_line, nearest, one_line
 from fusion_engine.graph import Graph
-from fusion_engine.losses import Loss
+from fusion_engine.losses import Loss, check_rows
 from fusion_engine.noise import Noise
 from fusion_engine.plugins import Registry
 from fusion_engine.probe import probe
 from fusion_engine.signature import construct_kwargs, validate_config
+from fusion_engine.spectral import normalise
 from fusion_engine.values import Widths
 from fusion_engine.wiring import Node, match, wire
 
@@ -46,7 +48,7 @@ def complete(config: RunConfig, registry: Registry) -> RunConfig:
     nodes = {n: part("", f"node {n!r}", p) for n, p in config.nodes.items() if not p.of}
     nodes |= {n: part("", f"node {n!r}", _with_latent(nodes, p)) for n, p in config.nodes.items() if p.of}
     plain["nodes"] = {n: {**plain["nodes"][n], **nodes[n]} for n in config.nodes}
-    plain["losses"] = {n: part("loss", f"loss {n!r}", p) for n, p in config.losses.items()}
+    plain["losses"] = {n: {**plain["losses"][n], **part("loss", f"loss {n!r}", p)} for n, p in config.losses.items()}
     if config.data is not None:
         plain["data"] = part("dataset", "data", config.data)
     return RunConfig.model_validate(plain)
@@ -101,21 +103,25 @@ def build(config: RunConfig, registry: Registry) -> Graph:
     with torch.random.fork_rng(devices=[]):
         for name in wiring.order:
             torch.manual_seed(seed.at("weights", name).key)
-            graph.add(name, _node(graph, wiring.nodes[name], registry, config.nodes[name].with_))
+            module = _node(graph, wiring.nodes[name], registry, config.nodes[name].with_)
+            if config.nodes[name].spectral_norm:
+                normalise(module, f"node {name!r}, 'spectral_norm'")
+            graph.add(name, module)
         _check_priors(graph)
         for name, part in config.losses.items():
             _check_score(graph, name, part.with_.get("score"))
-            graph.add_loss(
-                name, _construct(f"loss {name!r}", registry.resolve(part.use, "loss").load(), part.with_, graph)
-            )
+            loss = _construct(f"loss {name!r}", registry.resolve(part.use, "loss").load(), part.with_, graph)
+            loss.relative_to = part.relative_to
+            graph.add_loss(name, loss)
     _check_stages(config, graph)
-    probe(graph)
+    _check_read(config, graph, probe(graph))
     return graph
 
 
 def _check_stages(config: RunConfig, graph: Graph) -> None:
-    """Refuse a stage in which no active loss has a player whose nodes learn."""
+    """Refuse a stage in which no active loss has a player whose nodes learn, or whose batches are too small for one."""
     for stage in config.stages:
+        check_rows(graph, stage.losses, config.train.batch_size, config.train.accumulate)
         learn = match(stage.learn, graph.wiring.nodes, f"stage {stage.name!r}, 'learn'")
         players = {player for name in stage.losses for player in cast(Loss, graph.loss(name)).players}
         owned = {player: list(graph.parameters_of(learn & graph.owners(player))) for player in players}
@@ -131,25 +137,64 @@ def _check_stages(config: RunConfig, graph: Graph) -> None:
             )
 
 
+def _check_read(config: RunConfig, graph: Graph, asked: Collection[str]) -> None:
+    """Refuse a node that training could never reach: no node takes it, no loss names it or has asked for it.
+
+    A graph without stages may end in any features; so may one with them, where nothing in that end is to be learned.
+    """
+    nodes = graph.wiring.nodes if config.stages else {}
+    read = {s for node in nodes.values() for s in (*node.sources, *node.of)} | {
+        n for n, node in nodes.items() if node.of
+    }
+    read |= {n for part in config.losses.values() for text in _texts(part.with_) for n in nodes if fnmatchcase(n, text)}
+    for name in [n for n in graph.wiring.order if n in nodes and n not in read and n not in asked]:
+        kind = graph.wiring.kind(name)
+        if kind == "prior" or (kind in ("encoder", "fusion") and any(True for _ in graph[name].parameters())):
+            raise ConfigError(
+                f"the node {name!r} is read by nothing: no node takes it and no loss names it",
+                where=f"node {name!r}",
+                fix=_way_out(graph, name),
+            )
+
+
+def _way_out(graph: Graph, name: str) -> str:
+    """Say what becomes of a node that nothing reads."""
+    module = graph[name]
+    if not isinstance(module, Prior):
+        return "wire it into a node, name it in a loss, or remove it"
+    posterior = next(iter(graph.wiring.of_kind("posterior")), None)
+    of = f"add 'of: {posterior}', " if posterior and (module.fits or module.trains) else ""
+    return f"wire it into a decoder, {of}or remove it"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Find all text in a config."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in [*value, *value.values()] if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
 def _node(graph: Graph, node: Node, registry: Registry, values: Mapping[str, Any]) -> nn.Module:
     target = registry.resolve(node.use, node.kind).load()
     where = f"node {node.name!r}"
     if node.kind == "encoder":
         source = node.ports["in"][0]
         modality = source if source in graph.modalities else str(graph.wiring.nodes[source].out)
-        _check_family(graph, target, modality, f"{where}, port 'in'")
+        _check_family(graph, target, modality, f"{where}, port 'in'", node.kind, registry)
         return cast(Encoder, _construct(where, target, values, graph.modalities[modality]))
     if node.kind == "prior":
         return _prior(graph, node, target, values)
     if node.kind == "decoder":
-        _check_family(graph, target, str(node.out), f"{where}, port 'out'")
+        _check_family(graph, target, str(node.out), f"{where}, port 'out'", node.kind, registry)
         latent = sum(widths_of(graph, s).pooled for s in node.ports["z"])
         conditions = {port: widths_of(graph, names[0]) for port, names in node.ports.items() if port != "z"}
         return cast(Decoder, _construct(where, target, values, latent, graph.modalities[str(node.out)], conditions))
     inputs = {s: widths_of(graph, s) for s in node.ports["in"]}
     _check_number(target, len(inputs), where)
     if node.kind == "head":
-        return _head(graph, node, target, values, inputs)
+        return _head(graph, node, target, registry, values, inputs)
     return cast(nn.Module, _construct(where, target, values, inputs))
 
 
@@ -216,7 +261,12 @@ def _latent_of(graph: Graph, posterior: str) -> int:
 
 
 def _head(
-    graph: Graph, node: Node, target: type[Head], values: Mapping[str, Any], inputs: Mapping[str, Widths]
+    graph: Graph,
+    node: Node,
+    target: type[Head],
+    registry: Registry,
+    values: Mapping[str, Any],
+    inputs: Mapping[str, Widths],
 ) -> Head:
     where = f"node {node.name!r}"
     if target.predicts and node.out is None:
@@ -224,7 +274,7 @@ def _head(
     if not target.predicts and node.out is not None:
         raise BuildError(f"{node.use} predicts no modality", where=f"{where}, port 'out'", fix="remove 'out'")
     if node.out is not None:
-        _check_family(graph, target, node.out, f"{where}, port 'out'")
+        _check_family(graph, target, node.out, f"{where}, port 'out'", node.kind, registry)
     return cast(Head, _construct(where, target, values, inputs, graph.modalities[node.out] if node.out else None))
 
 
@@ -251,19 +301,47 @@ def widths_of(graph: Graph, name: str) -> Widths:
     raise BuildError(f"the node {name!r} has no features")
 
 
-def _check_family(graph: Graph, target: type, modality: str, where: str) -> None:
+def _heads_for(modality: Modality, registry: Registry) -> list[str]:
+    """Name the heads that predict such a modality; those that cannot be loaded are not among them."""
+    found = []
+    for entry in registry.of("head"):
+        try:
+            family = _family(entry.load())
+        except (PluginError, NameError, TypeError):
+            continue
+        if isinstance(family, type) and isinstance(modality, family):
+            found.append(entry.full_name)
+    return found
+
+
+def _family(target: type) -> Any:
+    """The class of modalities that a component's annotation names, if it names one."""
+    return get_type_hints(target.__init__).get("modality")
+
+
+def _check_family(graph: Graph, target: type, modality: str, where: str, kind: str, registry: Registry) -> None:
     """Check a component's annotation of its modality before it is constructed."""
-    hints = get_type_hints(target.__init__)
-    family = hints.get("modality")
-    actual = graph.modalities[modality]
+    family, actual = _family(target), graph.modalities[modality]
     if isinstance(family, type) and not isinstance(actual, family):
         raise BuildError(
             f"{target.__name__} does not fit the modality {modality!r}",
             where=where,
             expected=family.__name__,
             actual=f"{type(actual).__name__}, {graph.wiring.modalities[modality]}",
-            fix=f"use a component for it, such as {type(actual).encoder} or {type(actual).decoder}",
+            fix=_fitting(graph, modality, family, kind, registry),
         )
+
+
+def _fitting(graph: Graph, modality: str, family: type, kind: str, registry: Registry) -> str:
+    """Say what to write instead of a component of a family that the modality does not belong to."""
+    actual = graph.modalities[modality]
+    if kind != "head":
+        return f"use a component for it, such as {type(actual).encoder if kind == 'encoder' else type(actual).decoder}"
+    heads = ", ".join(_heads_for(actual, registry))
+    others = " or ".join(name for name, found in graph.modalities.items() if isinstance(found, family))
+    fixes = [f"use a head for it: {heads}"] if heads else []
+    fixes += [f"name what this head predicts: out: {others}"] if others else []
+    return ", or ".join(fixes) or "remove the node: no head predicts such a modality"
 
 
 def _check_number(target: type[TakesFeatures], number: int, where: str) -> None:

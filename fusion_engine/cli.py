@@ -39,6 +39,14 @@ def _engine(plugins: Sequence[Path] | None) -> "Engine":
     return Engine(plugins=list(plugins or []))
 
 
+def _check_plugins(folder: Path, engine: "Engine") -> None:
+    """Tell of a plugin that a saved model was made with and that is not here, such as a file of plugins."""
+    if (folder / "plugins.json").exists():
+        from fusion_engine.artefact import check_plugins
+
+        check_plugins(folder, engine.plugins)
+
+
 def _load(folder: Path, plugins: Sequence[Path] | None) -> "FusionModel":
     engine = _engine(plugins)
     inner = folder / "model"
@@ -85,6 +93,13 @@ def evaluate(
         return
     if group or stratify:
         raise FusionError("--group and --stratify say how to cross-validate", fix="add --folds 5")
+    if run.is_file():
+        raise FusionError(
+            "a config alone has no trained model to judge",
+            expected="the folder of a run",
+            actual=f"the file {run}",
+            fix=f"fusion-engine train {run} first, which judges too; or add --folds 5 to cross-validate new models",
+        )
 
     from fusion_engine.experiment import evaluate_run
 
@@ -105,6 +120,7 @@ def _cross_validate(
     inner = [p for p in (source / "model" / "config.yaml", source / "config.yaml") if p.exists()]
     path = inner[0] if source.is_dir() and inner else source
     config, engine = read_config(override(read_yaml(path), settings)), _engine(plugins)
+    _check_plugins(path.parent, engine)
     engine.check(config)
 
     from fusion_engine.cross_validation import cross_validate_config
@@ -197,7 +213,9 @@ def draw(
     from fusion_engine.report.drawing import as_mermaid, as_text
 
     inner = [p for p in (source / "model" / "config.yaml", source / "config.yaml") if p.exists()]
-    wiring = _engine(plugin).check(inner[0] if source.is_dir() and inner else source)
+    engine, path = _engine(plugin), inner[0] if source.is_dir() and inner else source
+    _check_plugins(path.parent, engine)
+    wiring = engine.check(path)
     console.print(as_mermaid(wiring) if mermaid else as_text(wiring), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusion_engine.errors import DataError
+from fusion_engine.errors import ConfigError, DataError, nearest
 from fusion_engine.kinds import KINDS as KINDS
 from fusion_engine.likelihoods import Likelihood
 from fusion_engine.noise import Noise
@@ -33,6 +33,8 @@ class Modality(ABC):
     """The encoder used where none is named, such as ``encoder/image.conv``."""
     decoder: ClassVar[str]
     """The decoder used where none is named."""
+    augmentations: ClassVar[tuple[str, ...]] = ()
+    """The names that ``augment`` takes: changes that a discriminator may see its data through."""
 
     @abstractmethod
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
@@ -103,12 +105,28 @@ class Modality(ABC):
         data = torch.cat([mean.data[:, :n], data[:, n:]], 1)
         return Signal(fill(data, like.mask), like.mask, like.position)
 
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Change every row at random, differentiably (also twice), real and generated ones alike.
+
+        What is drawn comes from the noise alone, and a row's change depends on neither its batch-mates nor its padding.
+        Shapes, types and masks stay, and padded slots keep what they hold.
+
+        Raises:
+            ConfigError: it is none of ``augmentations``.
+        """
+        raise ConfigError(f"there is no augmentation {name!r}", fix=nearest(name, self.augmentations))
+
 
 class ImageModality(Modality):
     """Signals [b c h w] without a mask. Encoders and decoders of images annotate their modality with this."""
 
     shape: tuple[int, int, int]
     """(c, h, w)"""
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest value of prepared data, where they are known."""
+        return None
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fusion_engine.errors import ConfigError, nearest
 
@@ -30,22 +30,51 @@ class Part(_Strict):
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
 
 
+def _long(part: Any) -> Any:
+    """Read a component's name alone as a part without config."""
+    return {"use": part} if isinstance(part, str) else part
+
+
+ShortPart = Annotated[Part, BeforeValidator(_long)]
+"""A part, which may be written as the component's name alone."""
+
+
 class NodeConfig(Part):
     """One node: its component, what is wired into its ports, and for decoders and predicting heads what comes out.
 
     ``of`` is for a prior: one that is fitted to the latents of one posterior (or of several together) after training,
     or one that trains with a posterior in place of its own prior.
     ``modality_dropout`` hides each input of a fusion, posterior or head in training with that probability, row by row.
+    ``spectral_norm`` divides each of the node's weights by its largest singular value: a discriminator's, mostly.
     """
 
     in_: str | list[str] | dict[str, str | list[str]] | None = Field(default=None, alias="in")
     out: str | None = None
     of: str | list[str] | None = None
     modality_dropout: Annotated[float, Field(gt=0, lt=1)] | None = None
+    spectral_norm: bool | None = None
+
+
+class LossConfig(Part):
+    """One loss: its component, its config, and which loss its weight is relative to.
+
+    ``relative_to`` names another loss of the same stages: in every turn this one is multiplied by the ratio of the
+    norms of both gradients at the decoders' last weights, so that a ``weight`` of 0.8 pulls 0.8 times as hard.
+    """
+
+    relative_to: str | None = None
+
+
+ShortLoss = Annotated[LossConfig, BeforeValidator(_long)]
+"""A loss, which may be written as the component's name alone."""
 
 
 class UntilConfig(_Strict):
-    """End a stage early: when ``metric`` (a logged loss) has not improved by ``delta`` for ``patience`` epochs."""
+    """End a stage early: when ``metric`` has not improved by ``delta`` for ``patience`` epochs.
+
+    A metric is a loss of the stage, or what ``train.monitor`` logs, such as ``monitor/distance``: games do not tell by
+    their losses whether they have converged. Of the latter ``patience`` counts looks.
+    """
 
     metric: str
     patience: Positive = 3
@@ -80,6 +109,27 @@ class TurnsConfig(_Strict):
     generator: Positive = 1
 
 
+class MonitorConfig(_Strict):
+    """Watch what is generated during training, beside training rows, in the prepared values of each modality.
+
+    Every ``every`` steps ``rows`` rows are generated. All is well where every modality covers at least ``coverage`` of
+    what other real rows cover, and at most ``duplicates`` of its samples have a near-duplicate. When it was well and no
+    longer is: ``warn``, ``stop`` (with a usable model), or ``roll_back`` to the weights that were last well, at half
+    the learning rates, up to three times. What is not well after ``patience`` looks is said once.
+    """
+
+    every: Positive = 200
+    rows: Annotated[int, Field(ge=32)] = 256
+    coverage: Annotated[float, Field(ge=0, le=1)] = 0.2
+    duplicates: Annotated[float, Field(ge=0, le=1)] = 0.5
+    patience: Positive = 10
+    action: Literal["warn", "stop", "roll_back"] = "warn"
+
+
+MONITORED = {"coverage": 1, "duplicates": -1, "distance": -1}
+"""What a monitor logs, as ``monitor/coverage``: 1 where more is better."""
+
+
 def _default_optimizers() -> dict[Player, OptimizerConfig]:
     return {"generator": OptimizerConfig(), "discriminator": OptimizerConfig(lr=2e-4, betas=[0.0, 0.99])}
 
@@ -103,6 +153,7 @@ class TrainConfig(_Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint_every: Positive = 200
     workers: Annotated[int, Field(ge=0)] = 0
+    monitor: MonitorConfig | None = None
 
 
 class NoiseConfig(_Strict):
@@ -127,13 +178,16 @@ class EvaluationConfig(_Strict):
 
 
 class RunConfig(_Strict):
-    """A whole run: what is computed, what is minimised, when, on which data."""
+    """A whole run: what is computed, what is minimised, when, on which data.
+
+    A modality or loss without config may be written as the component's name alone: ``image: modality/image``.
+    """
 
     fusion_graph: Literal[1] = 1
     name: str = "model"
-    modalities: Annotated[dict[Name, Part], Field(min_length=1)]
+    modalities: Annotated[dict[Name, ShortPart], Field(min_length=1)]
     nodes: Annotated[dict[Name, NodeConfig], Field(min_length=1)]
-    losses: dict[Name, Part] = Field(default_factory=dict)
+    losses: dict[Name, ShortLoss] = Field(default_factory=dict)
     stages: list[StageConfig] = Field(default_factory=list)
     players: dict[Player, list[str]] = Field(default_factory=dict)
     data: Part | None = None
@@ -247,6 +301,9 @@ def override(values: Any, settings: Sequence[str]) -> Any:
         ConfigError: no ``=``, or a key on the way leads nowhere.
     """
     changed = copy.deepcopy(values)
+    for section in ("modalities", "losses"):
+        if isinstance(changed, dict) and isinstance(changed.get(section), dict):
+            changed[section] = {name: _long(part) for name, part in changed[section].items()}
     for setting in settings:
         path, equals, value = setting.partition("=")
         *way, last = path.split(".")
@@ -268,7 +325,7 @@ def _index(place: Any, key: str, setting: str) -> int:
 
 
 def _explain(error: Any, values: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in error["loc"] if part not in ("function-plain", "[key]"))
+    place = ".".join(str(part) for part in error["loc"] if part not in ("function-plain", "function-before", "[key]"))
     if error["loc"][0] == "stages" and len(error["loc"]) > 2:
         stage = values["stages"][error["loc"][1]]
         place += f" (stage {stage['name']!r})" if "name" in stage else ""
@@ -276,14 +333,20 @@ def _explain(error: Any, values: Mapping[str, Any]) -> str:
         return f"  - {place}: unknown key; {nearest(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
     if error["type"] == "missing":
         return f"  - {place}: is required"
-    given = repr(error["input"])
-    return f"  - {place}: {error['msg']}; found {given if len(given) < 80 else given[:77] + '...'}"
+    given, expected = repr(error["input"]), error["msg"]
+    if error["type"] == "model_type":
+        models: list[type[BaseModel]] = [RunConfig, NoiseConfig, *_SECTION.values()]
+        model = next(m for m in models if m.__name__ == error["ctx"]["class_name"])
+        expected = f"Input should be a mapping with {', '.join(_keys_of(model))}"
+    elif error["type"] == "dict_type":
+        expected = "Input should be a mapping"
+    return f"  - {place}: {expected}; found {given if len(given) < 80 else given[:77] + '...'}"
 
 
 _SECTION: dict[str, type[BaseModel]] = {
     "modalities": Part,
     "nodes": NodeConfig,
-    "losses": Part,
+    "losses": LossConfig,
     "stages": StageConfig,
     "data": Part,
     "evaluation": EvaluationConfig,
@@ -291,12 +354,16 @@ _SECTION: dict[str, type[BaseModel]] = {
     "optimizer": OptimizerConfig,
     "turns": TurnsConfig,
     "until": UntilConfig,
+    "monitor": MonitorConfig,
 }
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:
     sections = [part for part in location if part in _SECTION]
-    model = _SECTION[sections[-1]] if sections else RunConfig
+    return _keys_of(_SECTION[sections[-1]] if sections else RunConfig)
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 

@@ -152,7 +152,7 @@ def _drawn(model: FusionModel, data: Dataset, folder: Path) -> str:
     if not gallery.decoded(model):
         return ""
     picture = overview(model, data.test, folder / "overview.png", columns=SHOWN)
-    write_signals(model, model.generated_signals(SHOWN), folder / "samples")
+    write_signals(model, gallery.generated(model, data.test, SHOWN), folder / "samples")
     return f"[bold]picture[/]: {picture}   [bold]samples[/]: {folder / 'samples'}"
 
 

@@ -3,6 +3,7 @@
 Every figure stands beside the one that real data gets in the model's place, and, where guessing scores, beside chance.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -17,14 +18,22 @@ from fusion_engine.data import Prepared
 from fusion_engine.evaluation import (
     agreement_of_sets,
     chance_of_sets,
+    class_diversity,
+    duplicates,
     frechet_with_floor,
+    kernel_with_floor,
     manifold_with_floor,
     memorising,
     wilson,
 )
+from fusion_engine.evaluation.manifold import radius
 from fusion_engine.judging import Judge, Judged, judge_rows, whole_rows
 from fusion_engine.model import TRAINING, FusionModel
+from fusion_engine.requests import draws
+from fusion_engine.values import Signal
 
+NEAR = 0.05
+"""The quantile of real samples' distances to their nearest neighbour up to which two samples count as the same."""
 DRAWS = 20
 """Sets of samples, and of training rows for the floor, that a distance is averaged over: one alone scatters widely."""
 Rows = Sequence[Mapping[str, Any]]
@@ -62,15 +71,50 @@ def figures(
     *,
     seed: int = 0,
 ) -> list[Figure]:
-    """Measure accuracy of the judges, coherence, distances, coverage and memorising on the test rows."""
+    """Measure accuracy of the judges, coherence, distances, coverage, variety and memorising on the test rows.
+
+    What conditions generation without being generated is taken from the test rows.
+    """
     real, known = (judge_rows(model, judges, rows, settings.label) for rows in (test, train))
+    asked = Asked.of(model, test, settings.label)
     found = list(_judges(judges, real))
     found += _conditional(model, judges, test, real, settings.label)
     whole = whole_rows(test, [*judges, settings.label])
     together = real if len(whole) == len(test) else judge_rows(model, judges, whole, settings.label) if whole else {}
-    found += _joint(model, judges, together, settings, seed)
-    found += _fidelity(model, judges, real, known, seed)
+    if draws(model.graph, model.conditions):
+        found += _joint(model, judges, together, settings, asked, seed)
+        found += _fidelity(model, judges, real, known, asked, seed)
     return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What generation is conditioned on: rows that have every condition and a label, where there are conditions."""
+
+    names: tuple[str, ...]
+    rows: Rows
+    labels: Sequence[Any]
+
+    @classmethod
+    def of(cls, model: FusionModel, rows: Rows, label: str) -> "Asked":
+        """Take the rows that tell a model's conditions, and their labels."""
+        whole = whole_rows(rows, [*model.conditions, label]) if model.conditions else []
+        return cls(model.conditions, whole, [row[label] for row in whole])
+
+    def choice(self, n: int, seed: int) -> list[int]:
+        """Choose n of the rows, all of them as often as each other, in a seeded order; none without conditions."""
+        if not len(self.rows):
+            return []
+        generator = torch.Generator().manual_seed(seed)
+        turns = [torch.randperm(len(self.rows), generator=generator) for _ in range(-(-n // len(self.rows)))]
+        chosen: list[int] = torch.cat(turns)[:n].tolist()
+        return chosen
+
+    def signals(self, model: FusionModel, n: int, seed: int, prior: str | None = None) -> dict[str, Signal]:
+        """Generate n rows under the conditions of ``choice(n, seed)``."""
+        chosen = self.choice(n, seed)
+        given = {name: [self.rows[i][name] for i in chosen] for name in self.names} if chosen else None
+        return model.generated_signals(n, given=given, prior=prior, seed=seed)
 
 
 def _judges(judges: Mapping[str, Judge], real: Mapping[str, Judged]) -> Iterator[Figure]:
@@ -175,6 +219,7 @@ def _joint(
     judges: Mapping[str, Judge],
     together: Mapping[str, Judged],
     settings: EvaluationConfig,
+    asked: Asked,
     seed: int,
 ) -> Iterator[Figure]:
     if len(judges) < 2:
@@ -182,7 +227,7 @@ def _joint(
     real = [judged.admitted for judged in together.values()]
     ceiling = agreement_of_sets(*real) if real else None
     for prior in (TRAINING, *model.graph.fitted_priors()):
-        signals = model.generated_signals(settings.samples, prior=prior, seed=seed)
+        signals = asked.signals(model, settings.samples, seed, prior)
         sets = [judges[m].admitted(signals[m]) for m in judges]
         share, chance = agreement_of_sets(*sets), chance_of_sets(*sets)
         note = interval(share, settings.samples)
@@ -190,15 +235,46 @@ def _joint(
 
 
 def _fidelity(
-    model: FusionModel, judges: Mapping[str, Judge], real: Mapping[str, Judged], known: Mapping[str, Judged], seed: int
+    model: FusionModel,
+    judges: Mapping[str, Judge],
+    real: Mapping[str, Judged],
+    known: Mapping[str, Judged],
+    asked: Asked,
+    seed: int,
 ) -> Iterator[Figure]:
     n = min(len(judged.features) for judged in real.values())
-    sets = [model.generated_signals(n, seed=seed + 1 + i) for i in range(DRAWS)]
+    seeds = range(seed + 1, seed + 1 + DRAWS)
+    sets = [asked.signals(model, n, i) for i in seeds]
+    chosen = [i for s in seeds for i in asked.choice(n, s)]
     for m, judge in judges.items():
-        fakes = [judge.judge(s[m])[1] for s in sets]
+        seen, fakes = zip(*(judge.judge(s[m]) for s in sets), strict=True)
         yield from _distances(m, real[m].features, known[m].features, fakes, seed)
+        admitted = torch.cat([judge.admitted(s[m]) for s in sets])
         if judge.reads is not None:
-            yield from _readable(m, real[m].admitted, torch.cat([judge.admitted(s[m]) for s in sets]))
+            yield from _readable(m, real[m].admitted, admitted)
+        else:
+            yield from _variety(m, real[m].predicted, torch.cat(seen), len(judge.classes))
+        if chosen:
+            wanted = judge.indices(asked.labels)
+            yield _obeyed(f"{'+'.join(asked.names)} -> {m}", wanted[torch.tensor(chosen)], admitted, real[m])
+
+
+def _obeyed(name: str, wanted: Int[Tensor, " n"], seen: Bool[Tensor, "n c"], real: Judged) -> Figure:
+    """Measure how often a sample shows the label of the row that its condition was taken from."""
+    rows, known = torch.arange(len(wanted)), torch.arange(len(real.labels))
+    share, ceiling = (float(x.double().mean()) for x in (seen[rows, wanted], real.admitted[known, real.labels]))
+    asked = torch.zeros_like(seen).index_put((rows, wanted), torch.tensor(True))
+    chance = chance_of_sets(asked, seen)
+    return Figure(f"condition obeyed: {name}", share, ceiling, chance, interval(share, len(wanted)))
+
+
+def _variety(m: str, real: Int[Tensor, " n"], fake: Int[Tensor, " k"], classes: int) -> Iterator[Figure]:
+    """Measure whether samples show every class, and how evenly."""
+    found, best = class_diversity(fake, classes), class_diversity(real, classes)
+    note = f"of {classes}, with at least a third of a fair share of the samples"
+    yield Figure(f"classes shown: {m}", float(found.hit), float(best.hit), note=note)
+    note = f"in nats; {math.log(classes):.3f} where all are as frequent"
+    yield Figure(f"entropy of classes: {m}", found.entropy, best.entropy, note=note)
 
 
 def _readable(m: str, real: Bool[Tensor, "n c"], fake: Bool[Tensor, "k c"]) -> Iterator[Figure]:
@@ -220,6 +296,19 @@ def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], see
     share = _mean([memorising(train, test, fake).share for fake in fakes])
     note = "share of samples closer to training data than 95 % of test data are"
     yield Figure(f"memorising: {m}", share, memorising(train, test, test).share, note=note)
+    kernels = [kernel_with_floor(test, train, fake, seed=seed + i) for i, fake in enumerate(fakes)]
+    distance, floor = _mean([d.distance for d in kernels]), _mean([d.floor for d in kernels])
+    yield Figure(f"KID: {m}", distance, floor, note="kernel distance; a perfect generator scatters around 0")
+    yield _repeating(m, test, fakes, seed)
+
+
+def _repeating(m: str, test: Tensor, fakes: Sequence[Tensor], seed: int) -> Figure:
+    """Measure how often a random quarter of the samples holds two that are nearly the same."""
+    threshold = float(radius(test.double(), 1).quantile(NEAR))
+    size = max(2, min(len(test), *map(len, fakes)) // 4)
+    repeating = [duplicates(x, threshold=threshold, size=size, seed=seed).batches for x in (test, *fakes)]
+    note = f"share of batches of {size} with two samples as near as {NEAR:.0%} of real ones have their nearest"
+    return Figure(f"duplicates: {m}", _mean(repeating[1:]), repeating[0], note=note)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,8 +1,7 @@
 """A fused model: fit it, generate, translate, reconstruct, impute, predict, save."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,33 +9,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fusion_engine import inpainting, requests, sampling
 from fusion_engine.artefact import write_artefact
+from fusion_engine.augmenting import Augmented, Draw, augmented
 from fusion_engine.build import build, complete
 from fusion_engine.components import Head, Modality
 from fusion_engine.config import RunConfig
 from fusion_engine.data import Prepared, Table, collate
-from fusion_engine.errors import DataError, FusionError, nearest
+from fusion_engine.errors import FusionError
+from fusion_engine.fitting import Context as Context
+from fusion_engine.fitting import followers, learned
 from fusion_engine.graph import Graph
-from fusion_engine.losses import Loss
 from fusion_engine.noise import Noise
 from fusion_engine.plugins import Plugins
-from fusion_engine.run import Run, fitted_draws, prior_draw
+from fusion_engine.requests import TRAINING as TRAINING
+from fusion_engine.run import Run
 from fusion_engine.training import Callback, Trainer
 from fusion_engine.training.trainer import Progress
-from fusion_engine.values import Batch, Posterior, Signal
+from fusion_engine.values import Signal
 
 CHUNK = 256
 """Rows evaluated at once when no gradient is needed."""
-TRAINING = "training"
-"""Names the priors that posteriors are trained with, where a fitted one exists too."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What hooks are told: the plugins, and the config as it was completed."""
-
-    plugins: Plugins
-    config: RunConfig
 
 
 class FusionModel:
@@ -64,6 +57,14 @@ class FusionModel:
         """Where the weights are."""
         return next((p.device for p in self.graph.parameters()), torch.device("cpu"))
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The modalities that condition what is generated and that nothing generates: what to give to ``generate``."""
+        wiring = self.graph.wiring
+        decoders = [d for m in self.modalities if (d := wiring.decoder_of(m)) is not None]
+        above = frozenset[str]().union(*(wiring.conditions(d) for d in decoders))
+        return tuple(m for m in self.modalities if m in above and wiring.decoder_of(m) is None)
+
     # Training
 
     def prepare(self, data: Any) -> Prepared:
@@ -74,11 +75,7 @@ class FusionModel:
         """
         table = data if isinstance(data, Table) else Table(data)
         table.check(list(self.modalities))
-        learned = {name: _learned(name, modality, table) for name, modality in self.modalities.items()}
-        plain = self.config.plain()
-        for name, values in learned.items():
-            plain["modalities"][name]["with"] |= values
-        config = complete(RunConfig.model_validate(plain), self.plugins.registry)
+        config = complete(learned(self.config, self.modalities, table), self.plugins.registry)
         if config != self.config:
             self.config, self.graph = config, build(config, self.plugins.registry)
             self.plugins.call("graph_built", graph=self.graph, context=Context(self.plugins, config))
@@ -111,17 +108,12 @@ class FusionModel:
             raise FusionError("the config has no stages, so there is nothing to train", fix="add stages")
         rows = self.prepare(data)
         context = Context(self.plugins, self.config)
-        extra = self.plugins.call("configure_callbacks", model=self, config=self.config, context=context)
-        own = [
-            _FittedPriors(self, rows),
-            _Stages(self, context),
-            *callbacks,
-            *(c for found in extra for c in found or []),
-        ]
+        own = followers(self, context, partial(self.fit_priors, rows), callbacks)
         where = None if directory is None else Path(directory)
         trainer = Trainer(self.graph, self.config, rows, directory=where, callbacks=own, fabric=fabric)
         self.progress = trainer.fit(resume=resume)
         self.metrics["interrupted"] = trainer.interrupted
+        self.metrics |= {} if trainer.stopped is None else {"stopped": trainer.stopped}
         self.fit_priors(rows)
         return self
 
@@ -146,38 +138,19 @@ class FusionModel:
             sample: draw z from the posteriors, else take the mean.
             seed: of those draws.
         """
-        prepared = rows if isinstance(rows, Prepared) else Prepared(self._table(rows), self.modalities)
+        prepared = rows if isinstance(rows, Prepared) else self._prepared(rows)
         self.graph.eval()
         for start in range(0, len(prepared), CHUNK):
             index = range(start, min(start + CHUNK, len(prepared)))
             batch = collate([prepared[i] for i in index], self.modalities).to(self.device)
-            yield Run(self.graph, batch, noise=self._noise(batch, seed, start), sample=sample)
+            yield Run(self.graph, batch, noise=Noise(0, batch.index, batch.total).at("use", seed, start), sample=sample)
 
-    def _table(self, data: Any) -> Table:
-        """Read a table of which at least one column is a modality; other columns may stand beside, but no misspelt one.
-
-        Raises:
-            DataError: no column is a modality, or one is nearly the name of a modality that is missing.
-        """
-        table = data if isinstance(data, Table) else Table(data)
-        absent = [m for m in self.modalities if m not in table.names]
-        for column in table.names:
-            close = get_close_matches(column, absent, n=1, cutoff=0.75) if column not in self.modalities else []
-            if close:
-                raise DataError(f"the model has no modality {column!r}", fix=f"did you mean {close[0]!r}?")
-        if table.names and len(absent) == len(self.modalities):
-            columns = ", ".join(table.names)
-            raise DataError("no column is a modality of the model", expected=", ".join(absent), actual=columns)
-        return table
+    def _prepared(self, data: Any) -> Prepared:
+        return Prepared(requests.read_table(data, self.modalities), self.modalities)
 
     def reaches(self, given: Iterable[str], modality: str) -> bool:
         """Whether a modality can be made from any of the given ones (from any at all where none is given)."""
-        decoder = self.graph.wiring.decoder_of(modality)
-        known = [m for m in given if m in self.modalities] or list(self.modalities)
-        return decoder is not None and not self.graph.wiring.ancestors(decoder).isdisjoint(known)
-
-    def _noise(self, batch: Batch, seed: int, start: int) -> Noise:
-        return Noise(0, batch.index, batch.total).at("use", seed, start)
+        return requests.reaches(self.graph, given, modality)
 
     @torch.no_grad()
     def latents(
@@ -188,15 +161,9 @@ class FusionModel:
         Raises:
             FusionError: the model has no such posterior.
         """
-        known = self.graph.wiring.of_kind("posterior")
-        names = ((posteriors,) if isinstance(posteriors, str) else tuple(posteriors)) or known
-        for name in names or ("",):
-            if name not in known:
-                raise FusionError(f"the model has no posterior {name!r}", fix=nearest(name, known))
-        found = []
-        for run in self.runs(data, sample=sample, seed=seed):
-            found.append(torch.cat([run.one(n).z for n in names], -1))
-        return torch.cat(found)
+        names = requests.posteriors(self.graph, posteriors)
+        runs = self.runs(data, sample=sample, seed=seed)
+        return torch.cat([torch.cat([run.one(n).z for n in names], -1) for run in runs])
 
     @torch.no_grad()
     def features(self, data: Any, node: str) -> Float[Tensor, "b d"]:
@@ -207,31 +174,11 @@ class FusionModel:
         Raises:
             FusionError: the model has no such node.
         """
-        known = [n for kind in ("encoder", "fusion", "posterior") for n in self.graph.wiring.of_kind(kind)]
-        if node not in known:
-            raise FusionError(f"the model has no node {node!r} with features", fix=nearest(node, known))
+        requests.check_features(self.graph, node)
         return torch.cat([run.features(node).pooled for run in self.runs(data)])
 
-    def _empty(self, n: int) -> Prepared:
-        return Prepared([{} for _ in range(n)], self.modalities)
-
-    def _priors(self, prior: str | None) -> list[str]:
-        fitted = self.graph.fitted_priors()
-        if prior is None:
-            return [name for name in fitted if bool(getattr(self.graph[name], "fitted", True))]
-        if prior == TRAINING:
-            return []
-        if prior not in fitted:
-            raise FusionError(f"there is no fitted prior {prior!r}", fix=nearest(prior, [TRAINING, *fitted]))
-        return [prior]
-
-    def _draws(self, run: Run, prior: str | None) -> dict[str, Posterior]:
-        """Draw z of every posterior from its fitted prior, or from the one it is trained with."""
-        b, noise = len(run.batch), run.noise("generate")
-        wiring = self.graph.wiring
-        draws = {p: prior_draw(self.graph, p, b, noise.at(p)) for p in wiring.of_kind("posterior")}
-        draws |= fitted_draws(self.graph, self._priors(prior), b, noise)
-        return draws
+    def _restored(self, signals: Mapping[str, Signal]) -> dict[str, list[Any]]:
+        return {m: self.modalities[m].restore(s) for m, s in signals.items()}
 
     @torch.no_grad()
     def generated_signals(
@@ -244,21 +191,12 @@ class FusionModel:
         sample: bool = False,
     ) -> dict[str, Signal]:
         """Like ``generate``, but return signals."""
-        if n < 1:
-            raise DataError("nothing to generate", expected="n of at least 1", actual=str(n))
-        self.check_names(given or {}, n)
-        self._check_conditions(given or {})
+        requests.check_generation(self.graph, n, given or {})
         rows = [{name: column[i] for name, column in (given or {}).items()} for i in range(n)]
-        found: dict[str, list[Signal]] = {}
-        for run in self.runs(Prepared(rows, self.modalities) if given else self._empty(n), seed=seed):
-            everywhere = torch.ones(len(run.batch), dtype=torch.bool, device=self.device)
-            draws = self._draws(run, prior)
-            replay = run.replay(draws, present=dict.fromkeys(draws, everywhere))
-            for modality in self.modalities:
-                decoder = self.graph.wiring.decoder_of(modality)
-                if decoder is not None and modality not in (given or {}):
-                    found.setdefault(modality, []).append(_decoded(replay, decoder, sample))
-        return {m: join(signals) for m, signals in found.items()}
+        priors = requests.fitted_priors(self.graph, prior)
+        names = [m for m in requests.decoded(self.graph) if m not in (given or {})]
+        runs = self.runs(Prepared(rows, self.modalities), seed=seed)
+        return sampling.signals((sampling.started(run, priors) for run in runs), names, sample)
 
     def generate(
         self,
@@ -278,8 +216,7 @@ class FusionModel:
             seed: of the draws.
             sample: draw from the likelihoods, else take their means.
         """
-        signals = self.generated_signals(n, given=given, prior=prior, seed=seed, sample=sample)
-        return {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        return self._restored(self.generated_signals(n, given=given, prior=prior, seed=seed, sample=sample))
 
     def check_names(self, given: Mapping[str, Any], n: int | None = None) -> None:
         """Check that every given name is a modality, and each column n long.
@@ -287,60 +224,18 @@ class FusionModel:
         Raises:
             DataError: one is not.
         """
-        for name, column in given.items():
-            if name not in self.modalities:
-                raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
-            if n is not None and len(column) != n:
-                raise DataError(f"{name!r} has another number of samples", expected=str(n), actual=str(len(column)))
-
-    def _check_conditions(self, given: Mapping[str, Any]) -> None:
-        """Check that there is a decoder, and that what is given conditions one: posteriors give way to their priors."""
-        wiring = self.graph.wiring
-        made = {m: d for m in self.modalities if (d := wiring.decoder_of(m)) is not None and m not in given}
-        if not made:
-            raise FusionError("the model has no decoder for what is not given", fix="use predict for what a head says")
-        for name in given:
-            if not any(name in wiring.conditions(d) for d in made.values()):
-                raise FusionError(
-                    f"{name!r} conditions nothing that is generated",
-                    fix="use translate: it infers the latents from what is given",
-                )
+        requests.check_columns(self.modalities, given, n)
 
     @torch.no_grad()
     def translated_signals(
         self, data: Any, to: Sequence[str], *, sample: bool = False, seed: int = 0
     ) -> dict[str, Signal]:
         """Like ``translate``, but return signals; the data may be prepared rows of some modalities."""
-        rows = data if isinstance(data, Prepared) else self._table(data)
-        names = tuple(rows.modalities) if isinstance(rows, Prepared) else rows.names
-        found: dict[str, list[Signal]] = {name: [] for name in to}
-        for name in to:
-            if name not in self.modalities:
-                raise DataError(f"the model has no modality {name!r}", fix=nearest(name, self.modalities))
-            self._decoder(name)
-            if not self.reaches(names, name):
-                given = ", ".join(n for n in names if n in self.modalities)
-                raise FusionError(f"nothing of {given} reaches the decoder of {name!r}", fix="use generate: it draws")
-        for run in self.runs(rows, sample=sample, seed=seed):
-            one = self._ones(run)
-            for name in to:
-                found[name].append(_decoded(one, self._decoder(name), sample))
-        return {m: join(signals) for m, signals in found.items()}
-
-    def _decoder(self, modality: str) -> str:
-        decoder = self.graph.wiring.decoder_of(modality)
-        if decoder is None:
-            made = [m for m in self.modalities if self.graph.wiring.decoder_of(m)]
-            raise FusionError(
-                f"the model has no decoder for {modality!r}",
-                expected="one of: " + ", ".join(made),
-                fix="use predict for what a head says",
-            )
-        return decoder
-
-    def _ones(self, run: Run) -> Run:
-        """Keep one component of each posterior, and let every decoder work, also on rows that have nothing."""
-        return run.replay({p: run.one(p) for p in self.graph.wiring.of_kind("posterior")})
+        rows = data if isinstance(data, Prepared) else self._prepared(data)
+        names = tuple(rows.modalities) if isinstance(data, Prepared) else cast(Table, rows.table).names
+        requests.check_translation(self.graph, names, to)
+        runs = self.runs(rows, sample=sample, seed=seed)
+        return sampling.signals((sampling.singled(run) for run in runs), to, sample)
 
     def translate(self, given: Any, to: str | Sequence[str], *, sample: bool = False, seed: int = 0) -> Any:
         """Translate any modalities into any others.
@@ -354,8 +249,7 @@ class FusionModel:
         table = Table(given)
         self.check_names(dict.fromkeys(table.names))
         names = [to] if isinstance(to, str) else list(to)
-        signals = self.translated_signals(table, names, sample=sample, seed=seed)
-        raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        raw = self._restored(self.translated_signals(table, names, sample=sample, seed=seed))
         return raw[to] if isinstance(to, str) else raw
 
     @torch.no_grad()
@@ -363,22 +257,9 @@ class FusionModel:
         self, first: Mapping[str, Any], last: Mapping[str, Any], to: Sequence[str], *, steps: int = 8
     ) -> dict[str, Signal]:
         """Like ``interpolate``, but return signals."""
-        if steps < 2:
-            raise DataError("an interpolation has two ends", expected="steps of at least 2", actual=str(steps))
-        posteriors = self.graph.wiring.of_kind("posterior")
-        if not posteriors:
-            raise FusionError("the model has no posterior, so there is nothing to interpolate", fix="use generate")
-        share = torch.linspace(0, 1, steps, device=self.device)[:, None]
-        (run,) = self.runs(self._table([first, last]))
-        ends = {p: cast(Posterior, run[p]).one(None).z for p in posteriors}
-        (empty,) = self.runs(self._empty(steps))
-        path = {
-            p: prior_draw(self.graph, p, steps, empty.noise("path", p)).with_z((1 - share) * z[:1] + share * z[1:])
-            for p, z in ends.items()
-        }
-        everywhere = torch.ones(steps, dtype=torch.bool, device=self.device)
-        replay = empty.replay(path, present=dict.fromkeys(path, everywhere))
-        return {m: _decoded(replay, self._decoder(m), False) for m in to}
+        requests.check_interpolation(self.graph, steps)
+        (ends,), (path,) = self.runs([first, last]), self.runs(Prepared([{}] * steps, self.modalities))
+        return sampling.signals([sampling.between(ends, path)], to, False)
 
     def interpolate(
         self, first: Mapping[str, Any], last: Mapping[str, Any], to: str | Sequence[str], *, steps: int = 8
@@ -395,8 +276,7 @@ class FusionModel:
             FusionError: the model has no posterior, or no such decoder. DataError: fewer than two steps.
         """
         names = [to] if isinstance(to, str) else list(to)
-        signals = self.interpolated_signals(first, last, names, steps=steps)
-        raw = {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        raw = self._restored(self.interpolated_signals(first, last, names, steps=steps))
         return raw[to] if isinstance(to, str) else raw
 
     def reconstruct(self, data: Any) -> dict[str, list[Any]]:
@@ -405,12 +285,8 @@ class FusionModel:
         Raises:
             FusionError: it reaches none.
         """
-        table = self._table(data)
-        names = [m for m in self.modalities if self.reaches(table.names, m)]
-        if not names:
-            raise FusionError("no decoder starts from the data, so nothing is reconstructed", fix="use generate")
-        signals = self.translated_signals(table, names)
-        return {m: self.modalities[m].restore(s) for m, s in signals.items()}
+        table = requests.read_table(data, self.modalities)
+        return self._restored(self.translated_signals(table, requests.reconstructed(self.graph, table.names)))
 
     def impute(self, data: Any) -> list[dict[str, Any]]:
         """Fill each row's own gaps from what that row has; what is there stays as it is.
@@ -420,19 +296,71 @@ class FusionModel:
         Raises:
             FusionError: there are gaps, and the model can fill none of them from the rows.
         """
-        table = self._table(data)
-        gaps = [{m for m in self.modalities if table[i].get(m) is None} for i in range(len(table))]
-        names = [m for m in self.modalities if any(m in g for g in gaps)]
-        decoded = [m for m in names if self.reaches(table.names, m)]
-        heads = {modality: head for head, modality in reversed(self._heads().items())}  # of several, the first
-        filled = {m: self.predict(table, heads[m]) for m in names if m in heads and m not in decoded}
-        signals = self.translated_signals(table, decoded) if decoded else {}
-        filled |= {m: self.modalities[m].restore(s) for m, s in signals.items()}
-        if names and not filled:
-            raise FusionError(
-                f"no decoder or head makes {', '.join(names)} from the rows", fix="use generate: it draws"
-            )
+        table = requests.read_table(data, self.modalities)
+        gaps = requests.gaps(self.modalities, table)
+        heads = requests.fillers(self.graph, table.names, gaps)
+        filled = {m: self.predict(table, head) for m, head in heads.items() if head is not None}
+        filled |= self._restored(self.translated_signals(table, [m for m, head in heads.items() if head is None]))
         return [{**table[i], **{m: filled[m][i] for m in filled if m in gaps[i]}} for i in range(len(table))]
+
+    def inpainted_signals(
+        self, data: Any, known: Mapping[str, Any], *, sample: bool = False, seed: int = 0, **how: Any
+    ) -> dict[str, Signal]:
+        """Like ``inpaint``, but return signals of the masked modalities."""
+        rows, way = self._prepared(data), inpainting.Inpainting(**how)
+        runs = self.runs(rows, sample=sample, seed=seed)
+        return inpainting.inpainted(self.graph, rows, runs, known, way, sample)
+
+    def inpaint(
+        self, data: Any, known: Mapping[str, Any], *, sample: bool = False, seed: int = 0, **how: Any
+    ) -> list[dict[str, Any]]:
+        """Fill gaps inside samples; what is known stays as it was prepared, and what else a row has is used too.
+
+        Args:
+            data: a table. What stands where a mask is False is never looked at.
+            known: by modality a mask a row, True where known, over the prepared signal's own axes: [h w] or [c h w] of
+                an image, [t] frames or [t f] of a spectrogram, [t] samples, [n] steps or tokens; None where all is
+                known. ``fusion_engine.inpainting`` has ``box`` and ``gap``. A sample that a row lacks stays a gap.
+            sample: draw z and what is decoded instead of taking means.
+            seed: of all draws.
+            how: ``method="encode"`` or ``"optimise"`` and their settings: see ``fusion_engine.inpainting.Inpainting``.
+
+        Raises:
+            DataError: a mask does not fit. FusionError: a modality has no decoder, or no z can be inferred from it.
+        """
+        table = requests.read_table(data, self.modalities)
+        filled = self._restored(self.inpainted_signals(table, known, sample=sample, seed=seed, **how))
+        return inpainting.merged(table, known, filled)
+
+    def augment(
+        self,
+        data: Any,
+        n: int,
+        *,
+        given: Mapping[str, Sequence[Any]] | None = None,
+        balance: str | None = None,
+        prior: str | None = None,
+        keep: float | None = None,
+        sample: bool = False,
+        seed: int = 0,
+    ) -> Augmented:
+        """Put n generated rows behind the real ones, each whole: what is decoded, and what it was generated from.
+
+        Args:
+            data: a table, the real rows.
+            n: how many generated ones.
+            given: raw samples of conditioning modalities, n each; of modalities that are encoded z is inferred.
+            balance: a category of which every class comes up equally often: given where it can be, else waited for.
+            prior: as in ``generate``.
+            keep: the share of generated rows that stays; the model's own discriminators and labels say which.
+            sample: draw from the likelihoods, else take their means.
+            seed: of all draws.
+
+        Raises:
+            DataError: the data or a number does not fit. FusionError: the model cannot generate so, or not score.
+        """
+        draw = Draw(self, prior, seed, sample)
+        return augmented(draw, requests.read_table(data, self.modalities), n, given=given, balance=balance, keep=keep)
 
     @torch.no_grad()
     def predict_proba(self, data: Any, head: str | None = None) -> Float[Tensor, "b o"]:
@@ -441,7 +369,7 @@ class FusionModel:
         Raises:
             FusionError: there is no such head, or what it predicts has no classes.
         """
-        name = self._head(head)
+        name = requests.head_of(self.graph, head)
         module = cast(Head, self.graph[name])
         return torch.cat([module.probabilities(cast(Tensor, run[name])) for run in self.runs(data)])
 
@@ -456,23 +384,11 @@ class FusionModel:
         Raises:
             FusionError: there is no such head.
         """
-        name = self._head(head)
+        name = requests.head_of(self.graph, head)
         module = cast(Head, self.graph[name])
         modality = cast(Modality, module.modality)
         signals = [module.decide(cast(Tensor, run[name])) for run in self.runs(data)]
         return [raw for signal in signals for raw in modality.restore(signal)]
-
-    def _heads(self) -> dict[str, str]:
-        """Every predicting head and what it predicts, in the order of the config."""
-        nodes = self.graph.wiring.nodes
-        return {n: str(node.out) for n, node in nodes.items() if node.kind == "head" and node.out}
-
-    def _head(self, name: str | None) -> str:
-        heads = self._heads()
-        chosen = name or next(iter(heads), None)
-        if chosen not in heads:
-            raise FusionError("the model has no such predicting head", actual=str(name), fix=nearest(str(name), heads))
-        return chosen
 
     def __sklearn_clone__(self) -> "FusionModel":
         """Stay as it is: in an ensemble of scikit-learn's kind a trained model is not trained again."""
@@ -481,56 +397,3 @@ class FusionModel:
     def save(self, path: str | Path) -> Path:
         """Write the model as a folder without pickle; see ``fusion_engine.artefact``."""
         return write_artefact(Path(path), self.config, self.graph, self.plugins, self.metrics)
-
-
-def _learned(name: str, modality: Modality, table: Table) -> dict[str, Any]:
-    """Fit a modality to its column; an error says which it was."""
-    try:
-        return modality.fit(table.column(name))
-    except DataError as error:
-        where = f"modality {name!r}" + (f", {error.where}" if error.where else "")
-        raise DataError(
-            error.problem, where=where, expected=error.expected, actual=error.actual, fix=error.fix
-        ) from error
-
-
-class _FittedPriors(Callback):
-    """Fits priors to posteriors at the start of every stage with a loss that draws from them."""
-
-    def __init__(self, model: FusionModel, rows: Prepared) -> None:
-        self.model, self.rows = model, rows
-
-    def on_stage_start(self, trainer: Trainer, stage: Any, steps: int) -> None:
-        """Fit, but not where a stage goes on from a checkpoint: that holds what was fitted."""
-        if trainer.progress.done == 0 and any(cast(Loss, self.model.graph.loss(n)).draws_fitted for n in stage.losses):
-            self.model.fit_priors(self.rows)
-
-
-class _Stages(Callback):
-    """Tells plugins when a stage starts."""
-
-    def __init__(self, model: FusionModel, context: Context) -> None:
-        self.model, self.context = model, context
-
-    def on_stage_start(self, trainer: Trainer, stage: Any, steps: int) -> None:
-        """Call the hook."""
-        self.model.plugins.call("stage_started", stage=stage, model=self.model, context=self.context)
-
-
-def _decoded(run: Run, decoder: str, sample: bool) -> Signal:
-    likelihood = run[decoder]
-    return cast(Signal, likelihood.sample(run.noise("sample", decoder)) if sample else likelihood.mean)
-
-
-def join(signals: Sequence[Signal]) -> Signal:
-    """Concatenate batches of signals, padding the shorter ones."""
-    n = max((s.mask.shape[1] for s in signals if s.mask is not None), default=0)
-
-    def pad(x: Tensor) -> Tensor:
-        return torch.cat([x, x.new_zeros(len(x), n - x.shape[1], *x.shape[2:])], 1) if x.shape[1] < n else x
-
-    if n == 0:
-        return Signal(torch.cat([s.data for s in signals]))
-    return Signal(
-        torch.cat([pad(s.data) for s in signals]), torch.cat([pad(s.mask) for s in signals if s.mask is not None])
-    )

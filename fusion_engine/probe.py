@@ -55,8 +55,11 @@ def _untouched(graph: Graph) -> Iterator[None]:
                     b.copy_(buffers[name])
 
 
-def probe(graph: Graph) -> None:
+def probe(graph: Graph) -> frozenset[str]:
     """Run every node and loss once, then the discriminators with a gradient penalty.
+
+    Returns:
+        The nodes that some loss has asked for, by itself or through others.
 
     Raises:
         BuildError: a node or loss fails, or returns something else than it declares.
@@ -71,10 +74,10 @@ def probe(graph: Graph) -> None:
                     _check_mixtures(run, name, where)
                 value = _attempt(where, lambda name=name: run[name])
                 _check(graph, name, value, batch, where)
-        for name in graph.loss_names:
-            _probe_loss(graph, name, batch)
+        asked = frozenset[str]().union(*(_probe_loss(graph, name, batch) for name in graph.loss_names))
         for score in graph.wiring.scores:
             _probe_penalty(graph, score, batch)
+    return asked
 
 
 def _attempt(where: str, function: Callable[[], Any]) -> Any:
@@ -219,8 +222,9 @@ def _check_likelihood(decoder: Decoder, value: Any, where: str) -> None:
         _finite(log_prob.movedim(-1, 0), "log_prob", where)
 
 
-def _probe_loss(graph: Graph, name: str, batch: Batch) -> None:
-    loss, where = cast(Loss, graph.loss(name)), f"loss {name!r}"
+def _probe_loss(graph: Graph, name: str, batch: Batch) -> frozenset[str]:
+    """Run a loss once for each player; return the nodes that it has asked for."""
+    loss, where, asked = cast(Loss, graph.loss(name)), f"loss {name!r}", frozenset[str]()
     for player in sorted(loss.players):
         run = Run(graph, batch, player=player, sample=True)
         term = _attempt(where, lambda run=run, player=player: loss(run, player))
@@ -231,6 +235,17 @@ def _probe_loss(graph: Graph, name: str, batch: Batch) -> None:
         rows = int(chosen.sum())
         _expect(int(term.count) == rows, "it counts other rows than it announces", where, rows, int(term.count))
         _finite(term.sum[None], "it", where)
+        asked |= _asked(run)
+    return asked
+
+
+def _asked(run: Run) -> frozenset[str]:
+    """List the nodes that a run and its views remember."""
+    names = {
+        part for key in run._memory for part in (key if isinstance(key, tuple) else [key]) if isinstance(part, str)
+    }
+    views = [_asked(value) for value in run._memory.values() if isinstance(value, Run) and value is not run]
+    return frozenset(names & run.wiring.nodes.keys()).union(*views)
 
 
 def _shown(value: object) -> str:

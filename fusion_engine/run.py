@@ -348,11 +348,15 @@ class Run:
         for modality in self.wiring.modalities:
             decoder = self.wiring.decoder_of(modality)
             if modality in above and decoder is not None:
-                values[modality] = lambda m=modality, d=decoder: self._paired(view, m, d)
+                values[modality] = lambda m=modality: self.paired(view, m)
         return view.replay(values, frozen=self._adversarial(), label=("fake",))
 
-    def _paired(self, view: "Run", modality: str, decoder: str) -> Signal:
-        real = self.batch.signals[modality]
+    def paired(self, view: "Run", modality: str) -> Signal:
+        """Return what a view decodes as one modality, differentiably, with the mask of the rows that it is paired with.
+
+        Only rows that have the modality are decoded. In the discriminator's turn it is data: no gradient leaves it.
+        """
+        real, decoder = self.batch.signals[modality], str(self.wiring.decoder_of(modality))
         likelihood, rows = view.likelihood(decoder)
         if likelihood is None:
             return real
@@ -364,6 +368,48 @@ class Run:
         if self.setting.player == "discriminator":
             signal = signal.map(Tensor.detach)
         return signal if everywhere else signal.scatter(rows)
+
+    def augmented(self, score: str, chosen: Mapping[str, tuple[str, ...]], probability: float) -> "Run":
+        """Return the view in which the discriminator of a score, and nothing else, sees modalities augmented.
+
+        Each augmentation of a modality changes each row with the given probability, independently (Karras et al., 2020,
+        arXiv:2006.06676, section 2.2). What the discriminator takes from posteriors, priors and decoders stays.
+
+        Args:
+            score: a score head.
+            chosen: names of augmentations, in order, by modality.
+            probability: of each change of each row.
+        """
+        if probability == 0:
+            return self
+        key = ("augmented", score, tuple(chosen.items()), probability)
+        return self._once(key, lambda: self._augmented(score, chosen, probability))
+
+    def _augmented(self, score: str, chosen: Mapping[str, tuple[str, ...]], probability: float) -> "Run":
+        boundary = self.wiring.boundary(score)
+        made = {s: self.wiring.nodes[s].out if self.wiring.kind(s) == "decoder" else s for s in boundary}
+        values: dict[str, Any] = {
+            s: (lambda s=s, m=m: self._changed(s, str(m), chosen[str(m)], probability))
+            for s, m in made.items()
+            if m in chosen
+        }
+        below = self.wiring.descendants(values)
+        for s in boundary:
+            if s in below and s not in values:
+                decoder = self.wiring.kind(s) == "decoder"
+                values[s] = (lambda s=s: self.signal(s)) if decoder else (lambda s=s: self[s])
+        return self.replay(values)
+
+    def _changed(self, source: str, modality: str, names: Iterable[str], probability: float) -> Signal:
+        signal, present = self.signal(source), self.present(source)
+        for name in names:
+            noise = self.noise("augment", source, name)
+            rows = present & (noise.at("rows").uniform() < probability).to(present.device)
+            if rows.any():
+                its = replace(noise, index=noise.index[rows.cpu()])
+                changed = self.graph.modalities[modality].augment(signal.take(rows), name, its)
+                signal = signal.put(rows, changed)
+        return signal
 
     # Penalties
 

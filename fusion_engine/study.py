@@ -52,13 +52,13 @@ def study(
         KeyboardInterrupt: a run was interrupted; it is not in the tables, and a further call repeats it.
     """
     show = console or Console(quiet=True)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "figures.csv"
     rows = [row | {"variant": str(row["variant"])} for row in read_csv(path)] if path.exists() else []
     for seed in seeds:
         changed = {name: override(config, each(seed) if each else []) for name, config in variants.items()}
         configs = {name: _seeded(engine, config, seed) for name, config in changed.items()}
         _check(configs)
+        folder.mkdir(parents=True, exist_ok=True)
         judges: dict[str, Judge] = {}
         for name, config in configs.items():
             done = {row.get("config") for row in rows if row["variant"] == name and row["seed"] == seed}
@@ -90,7 +90,13 @@ def _check(configs: Mapping[str, RunConfig]) -> None:
     first = next(iter(configs.values()))
     for name, config in configs.items():
         if config.evaluation is None or config.data is None:
-            raise ConfigError(f"the variant {name!r} cannot be judged", expected="the sections 'data' and 'evaluation'")
+            absent = [section for section in ("data", "evaluation") if getattr(config, section) is None]
+            raise ConfigError(
+                f"the variant {name!r} cannot be judged",
+                expected="the sections 'data' and 'evaluation'",
+                actual=f"no {' and no '.join(absent)}",
+                fix="add them, such as evaluation: {label: label} with a column of the data",
+            )
         for section in ("modalities", "data", "evaluation"):
             if getattr(config, section) != getattr(first, section):
                 fix = "compare variants on one data set, by the same judges"

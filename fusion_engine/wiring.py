@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
-from fusion_engine.config import PLAYERS, NodeConfig, Player, RunConfig, StageConfig
+from fusion_engine.config import MONITORED, PLAYERS, NodeConfig, Player, RunConfig, StageConfig
 from fusion_engine.errors import ConfigError, PluginError, nearest
 from fusion_engine.plugins import Entry, Registry
 
@@ -405,16 +405,40 @@ def _check_stages(config: RunConfig, wiring: Wiring) -> None:
                     where=where,
                     fix=nearest(loss, config.losses),
                 )
+            _check_relative(config, stage, loss)
         match(stage.learn, wiring.nodes, f"{where}, 'learn'")
-        if stage.until is not None and stage.until.metric not in _metrics(stage):
+        if stage.until is not None and stage.until.metric not in _metrics(config, stage):
+            monitored = stage.until.metric.startswith("monitor/") and config.train.monitor is None
             raise ConfigError(
                 f"the stage does not log {stage.until.metric!r}",
                 where=f"{where}, 'until'",
-                expected="one of its losses",
-                fix=nearest(stage.until.metric, stage.losses),
+                expected="one of its losses, or what train.monitor logs",
+                fix="add train.monitor" if monitored else nearest(stage.until.metric, _metrics(config, stage)),
             )
 
 
-def _metrics(stage: StageConfig) -> list[str]:
-    """Names that a stage may log: its losses, and each player's."""
-    return [*stage.losses, *(f"{player}/{loss}" for player in PLAYERS for loss in stage.losses)]
+def _check_relative(config: RunConfig, stage: StageConfig, loss: str) -> None:
+    """Check that the loss which another's weight is relative to is there, and active with it."""
+    other = config.losses[loss].relative_to
+    if other is None:
+        return
+    if other not in config.losses or other == loss:
+        others = [name for name in config.losses if name != loss]
+        raise ConfigError(f"there is no other loss {other!r}", where=f"loss {loss!r}", fix=nearest(other, others))
+    if other not in stage.losses:
+        raise ConfigError(
+            f"the loss {loss!r} is weighed relative to {other!r}, which the stage does not have",
+            where=f"stage {stage.name!r}",
+            actual=", ".join(stage.losses),
+            fix=f"add {other!r} to its losses",
+        )
+
+
+def _metrics(config: RunConfig, stage: StageConfig) -> list[str]:
+    """Names that a stage may end by: its losses, each player's, and those of the monitor."""
+    watched = MONITORED if config.train.monitor is not None else ()
+    return [
+        *stage.losses,
+        *(f"{player}/{loss}" for player in PLAYERS for loss in stage.losses),
+        *(f"monitor/{name}" for name in watched),
+    ]

@@ -181,6 +181,26 @@ def test_a_classifier_is_judged_and_cross_validated(tmp_path: Path, capsys: pyte
     refused(capsys, ["evaluate", out, "--folds", 3, "--group", "speaker"], "packaged data set has no column")
 
 
+def test_a_config_alone_is_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(JUDGED, tmp_path / "run.yaml")
+    said = ["a config alone has no trained model", "expected: the folder of a run", f"train {path} first", "--folds 5"]
+    refused(capsys, ["evaluate", path], *said)
+
+
+def test_a_forgotten_file_of_plugins_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(TRAPS.read_text())
+    config = {
+        "modalities": {"size": {"use": "modality/number"}},
+        "nodes": {"enc": {"use": "encoder/mine.tied", "in": "size"}},
+    }
+    Engine(plugins=[file]).build(config).save(tmp_path / "run" / "model")
+    said = ["needs the plugin 'mine'", "encoder/mine.tied", f"fix: give its file: --plugin {file}"]
+    for command in (["evaluate"], ["evaluate", "--folds", 2], ["draw"], ["generate"]):
+        refused(capsys, [*command, tmp_path / "run"], *said)
+    assert run("draw", tmp_path / "run", "--plugin", file) == 0
+
+
 def test_compare_trains_every_fusion_by_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +363,7 @@ def test_draw_shows_who_feeds_whom(folder: Path, capsys: pytest.CaptureFixture[s
     assert "strokes: modality/sequence.strokes" in lines
     assert "dec_image: decoder/image.conv (z=post) -> image  [generator]" in lines
     assert "disc_all: fusion/fusions.concat (in=disc_image+disc_audio+disc_strokes+disc_text)  [discriminator]" in lines
-    assert "mixture: prior/generative.mixture (nothing), fitted to post  [generator]" in lines
+    assert "mixture: prior/generative.mixture (nothing), of post  [generator]" in lines
     assert run("draw", DIGITS, "--mermaid") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "flowchart LR"

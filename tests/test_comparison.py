@@ -83,6 +83,14 @@ def test_variants_are_trained_alike_and_further_settings_follow_the_seed(
     assert (tmp_path / "comparison.svg").exists()
 
 
+@pytest.mark.parametrize("section", ["data", "evaluation"])
+def test_what_cannot_be_judged_leaves_no_folder(engine: Engine, tmp_path: Path, section: str) -> None:
+    config = {key: value for key, value in SMALL.items() if key != section}
+    with pytest.raises(ConfigError, match=rf"(?s)cannot be judged.*no {section}.*evaluation: {{label"):
+        compare(engine, config, [0], tmp_path / "out", only=["sum"])
+    assert not (tmp_path / "out").exists()
+
+
 ROWS = [
     {"variant": v, "seed": s, "seconds": 2.0 + s, "parameters": 1500, "name": name, "value": x}
     for v, values in {"sum": (0.5, 0.7), "image alone": (0.2, 0.4)}.items()

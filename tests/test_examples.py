@@ -12,9 +12,16 @@ from fusion_engine.training import Trainer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
-ARGUMENTS = {"03_vae_gan_against_vae.py": ["--seeds", "1", "--set", "data.with.pairings=1"]}
+ARGUMENTS = {
+    "05_augment_scarce_data.py": ["--seeds", "1"],
+    "03_vae_gan_against_vae.py": ["--seeds", "1", "--set", "data.with.pairings=1"],
+    "07_modes.py": ["--seeds", "0", "--layouts", "ring"],
+}
 """Of examples that would take an hour without."""
-QUICK = {"03_vae_gan_against_vae.py": ["--set", "evaluation.samples=100", "--set", "nodes.mixture.with.components=2"]}
+QUICK = {
+    "03_vae_gan_against_vae.py": ["--set", "evaluation.samples=100", "--set", "nodes.mixture.with.components=2"],
+    "07_modes.py": ["--set", "data.with.rows=500"],
+}
 """Further ones where no result is looked at."""
 CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
 

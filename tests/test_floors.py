@@ -15,14 +15,14 @@ PLUGINS = sorted(path.name for path in (ROOT / "plugins").glob("fusion_engine_*"
 FLOORS = {
     0: "errors kinds noise kernels",
     1: "values",
-    2: "likelihoods components hooks priors",
+    2: "likelihoods components hooks priors shuffling",
     3: "entry registry discovery signature plugins",
     4: "config wiring",
-    5: "graph run losses probe build",
-    6: "data training evaluation",
-    7: "artefact model testing",
-    8: "engine",
-    9: "judging measuring predicting report environment experiment study cross_validation comparison",
+    5: "graph run losses probe spectral build",
+    6: "data training evaluation requests sampling masking masked latent_search inpainting",
+    7: "artefact fitting augmenting model testing",
+    8: "engine scoring",
+    9: "judging measuring order_test predicting report environment experiment study cross_validation comparison",
     10: "cli",
 }
 """Modules and packages of fusion_engine; the lazy ``__init__`` stands outside, for it imports by name."""

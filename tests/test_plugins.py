@@ -40,6 +40,7 @@ FIRST_PARTY = {
     "supervised",
     "alignment",
     "ensembles",
+    "music",
 }
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from fusion_engine import ConfigError, DataError, Engine, FusionError, Table, read_config, write_config
 from fusion_engine.cli import main
-from fusion_engine.config import RunConfig, read_yaml
+from fusion_engine.config import RunConfig, override, read_yaml
 
 Config = dict[str, Any]
 TRAPS = Path(__file__).with_name("traps.py")
@@ -109,9 +109,21 @@ AT_CHECK: list[tuple[str, Any, list[str]]] = [
     ("fusion_graph", 2, ["fusion_graph: Input should be 1; found 2"]),
     ("nodes.post.modality_dropout", 1.0, ["nodes.post.modality_dropout", "less than 1"]),
     ("nodes.enc_image.modality_dropout", 0.5, ["node 'enc_image', 'modality_dropout'", "no inputs to drop"]),
-    ("nodes.post", "posterior/poe", ["nodes.post: Input should be a valid dictionary", "found 'posterior/poe'"]),
+    (
+        "nodes.post",
+        "posterior/poe",
+        ["nodes.post: Input should be a mapping with use, with, in,", "found 'posterior/poe'"],
+    ),
     ("nodes.post.use", REMOVED, ["nodes.post.use: is required"]),
-    ("nodes.post.with", [1], ["nodes.post.with: Input should be a valid dictionary; found [1]"]),
+    ("nodes.post.with", [1], ["nodes.post.with: Input should be a mapping; found [1]"]),
+    ("modalities.image", 3, ["modalities.image: Input should be a mapping with use, with; found 3"]),
+    ("data", "dataset/digits", ["data: Input should be a mapping with use, with; found 'dataset/digits'"]),
+    (
+        "train.optimizer.generator",
+        0.1,
+        ["train.optimizer.generator: Input should be a mapping with lr, betas, weight_decay; found 0.1"],
+    ),
+    ("losses.kl", "loss/kll", ["loss 'kl'", "no loss 'kll'", "mean 'kl'"]),
     ("nodes.a-b", {"use": "encoder/image.conv", "in": "image"}, ["nodes.a-b: String should match pattern"]),
     ("nodes", {}, ["nodes: Dictionary should have at least 1 item"]),
     ("modalities", REMOVED, ["modalities: is required"]),
@@ -174,7 +186,16 @@ AT_BUILD: list[tuple[str, Any, list[str]]] = [
         ["node 'enc_image', port 'in'", "RNNEncoder", "expected: SequenceModality", "modality/image.image", "conv"],
     ),
     ("nodes.dec_image.use", "decoder/sequence.rnn", ["node 'dec_image', port 'out'", "SequenceModality", "image.conv"]),
-    ("nodes.classify.out", "image", ["node 'classify', port 'out'", "expected: CategoryModality", "actual: Image"]),
+    (
+        "nodes.classify.out",
+        "image",
+        [
+            "node 'classify', port 'out'",
+            "expected: CategoryModality",
+            "actual: Image",
+            "fix: name what this head predicts: out: label",
+        ],
+    ),
     ("nodes.classify.out", REMOVED, ["node 'classify'", "does not know what to predict", "add 'out'"]),
     ("nodes.disc.out", "label", ["node 'disc', port 'out'", "predicts no modality", "remove 'out'"]),
     (
@@ -198,6 +219,19 @@ AT_BUILD: list[tuple[str, Any, list[str]]] = [
         "losses.ce",
         {"use": "loss/cross_entropy", "with": {"head": "disc"}},
         ["loss 'ce', 'head'", "'disc' predicts no label"],
+    ),
+    # what nothing reads
+    (
+        "nodes.idle",
+        {"use": "prior/normal", "with": {"latent": 4}},
+        ["node 'idle'", "the node 'idle' is read by nothing", "fix: wire it into a decoder, or remove it"],
+    ),
+    ("nodes.mixture.of", REMOVED, ["'mixture' is read by nothing", "add 'of: post'"]),
+    ("nodes.idle", {"use": "encoder/image.conv", "in": "image"}, ["'idle' is read by nothing", "name it in a loss"]),
+    (
+        "nodes.idle",
+        {"use": "fusion/concat", "in": ["enc_image", "enc_strokes"]},
+        ["'idle' is read by nothing: no node takes it and no loss names it", "wire it into a node"],
     ),
     ("nodes.enc_image", {"use": "encoder/image.timm", "in": "image", "with": {"model": "resnet81"}}, ["'resnet18'"]),
 ]
@@ -224,6 +258,31 @@ def test_refused_when_built(trapped: Engine, place: str, value: Any, fragments: 
     config = changed(GOOD, place, value)
     trapped.check(config)
     refusal(lambda: trapped.build(config), *fragments)
+
+
+def test_a_wrong_head_is_told_of_the_heads_that_fit(engine: Engine) -> None:
+    config = {
+        "modalities": {"image": "modality/image", "age": "modality/number", "label": "modality/category"},
+        "nodes": {
+            "enc": {"use": "encoder/image.conv", "in": "image"},
+            "guess": {"use": "head/classification", "in": "enc", "out": "age"},
+        },
+    }
+    fix = refusal(lambda: engine.build(config), "node 'guess', port 'out'", "actual: Number").fix
+    assert fix is not None
+    assert fix.startswith("use a head for it: ")
+    assert fix.endswith(", or name what this head predicts: out: label")
+    heads = fix.removeprefix("use a head for it: ").partition(", or ")[0].split(", ")
+    assert "head/supervised.regression" in heads
+    assert not [h for h in heads if h.startswith("encoder") or "classification" in h]
+
+
+def test_what_is_read_by_name_or_without_being_named_may_end_in_features(engine: Engine) -> None:
+    config = changed(GOOD, "data", REMOVED)
+    idle = changed(config, "nodes.idle", {"use": "encoder/image.conv", "in": "image"})
+    engine.build({**idle, "stages": []})
+    engine.build(changed(idle, "losses.align", {"use": "loss/clip", "with": {"nodes": ["id*", "disc_image"]}}))
+    engine.build(changed(config, "nodes.idle", {"use": "posterior/gaussian", "in": "enc_image"}))  # KL reads them all
 
 
 @pytest.mark.parametrize(
@@ -389,6 +448,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert isinstance(again, RunConfig)
     assert again == config
     assert [type(v) for v in again.nodes["post"].with_["values"]] == [type(v) for v in values]
+
+
+def test_a_modality_or_loss_may_be_a_name_alone(tmp_path: Path, engine: Engine) -> None:
+    short = changed(changed(GOOD, "modalities.image", "modality/image"), "losses.kl", "loss/kl")
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(short))
+    assert read_config(path) == read_config(GOOD)
+    write_config(read_config(path), tmp_path / "again.yaml")
+    assert read_config(tmp_path / "again.yaml") == read_config(GOOD)
+    assert "{use: modality/image}" in (tmp_path / "again.yaml").read_text().replace(", with: {}", "")
+    settings = ["modalities.image.with.size=[8, 8]", "losses.kl.with.beta=2"]
+    assert read_config(override(short, settings)) == read_config(override(GOOD, settings))
+    assert engine.check(changed(short, "data", REMOVED)).modalities["image"] == "modality/image.image"
 
 
 # Data that does not fit is refused before anything is trained.

@@ -49,6 +49,7 @@ class Vector(Modality):
 
     encoder: ClassVar[str] = "encoder/toys.mlp"
     decoder: ClassVar[str] = "decoder/toys.mlp"
+    augmentations: ClassVar[tuple[str, ...]] = ("stretch", "move")
 
     def __init__(self, *, size: Positive = 3) -> None:
         self.width = size
@@ -80,6 +81,14 @@ class Vector(Modality):
     def render(self, signal: Signal) -> list[Media]:
         """Write each row down."""
         return written(signal.data)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Multiply each number by 1/2 to 3/2, or add 0 to 1 to all of them."""
+        if name == "stretch":
+            return Signal(signal.data * (0.5 + noise.uniform(self.width, like=signal.data)))
+        if name == "move":
+            return Signal(signal.data + noise.uniform(1, like=signal.data))
+        return super().augment(signal, name, noise)
 
 
 class Ragged(Modality):

@@ -812,6 +812,54 @@ class ForgetsTheMask(ToySequence):
         return likelihood.mean
 
 
+@breaks("augment")
+class AugmentsNothing(ToyVector):
+    augmentations = ("nothing",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return signal
+
+
+@breaks("augment")
+class AugmentsByBatchMates(ToyVector):
+    augmentations = ("mix",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal(signal.data + signal.data.mean(0))
+
+
+@breaks("augment")
+class AugmentsForGood(ToyVector):
+    augmentations = ("gain",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal((signal.data * noise.uniform(like=signal.data)[:, None]).detach())
+
+
+@breaks("augment")
+class AugmentsByAnyName(ToyVector):
+    augmentations = ("gain",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal(signal.data * noise.uniform(like=signal.data)[:, None])
+
+
+@breaks("augment")
+class AugmentsPadding(ToySequence):
+    augmentations = ("gain",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal(signal.filled() * noise.uniform(like=signal.data)[:, None, None], signal.mask)
+
+
+@breaks("augment")
+class AugmentsByLuck(ToyVector):
+    augmentations = ("gain",)
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        return Signal(signal.data * torch.rand(len(signal.data), 1))
+
+
 @breaks("render")
 class RendersText(ToyVector):
     def render(self, signal: Signal) -> list[Media]:

@@ -31,8 +31,10 @@ from fusion_engine.evaluation.diversity import (
     reverse_kl_floor,
 )
 from fusion_engine.evaluation.frechet import Frechet, frechet_distance, frechet_with_floor
+from fusion_engine.evaluation.kid import Kernel, kernel_distance, kernel_with_floor
 from fusion_engine.evaluation.manifold import Manifold, ManifoldWithFloor, manifold, manifold_with_floor
 from fusion_engine.evaluation.memorising import Memorising, copying_score, memorising
+from fusion_engine.evaluation.modes import Modes, modes
 from fusion_engine.evaluation.predictions import (
     ClassScore,
     Score,
@@ -43,9 +45,11 @@ from fusion_engine.evaluation.predictions import (
     regression,
 )
 from fusion_engine.evaluation.robustness import Curve, area_under, curves
+from fusion_engine.evaluation.tstr import BothWays, Labelled, both_ways
 
 __all__ = [
     "CORRUPTIONS",
+    "BothWays",
     "ClassScore",
     "Classes",
     "Corruption",
@@ -53,13 +57,17 @@ __all__ = [
     "Duplicates",
     "Frechet",
     "Interval",
+    "Kernel",
+    "Labelled",
     "Manifold",
     "ManifoldWithFloor",
     "Memorising",
+    "Modes",
     "Score",
     "agreement",
     "agreement_of_sets",
     "area_under",
+    "both_ways",
     "chance_of_sets",
     "class_diversity",
     "class_scores",
@@ -74,9 +82,12 @@ __all__ = [
     "frechet_with_floor",
     "image_noise",
     "joint_coherence",
+    "kernel_distance",
+    "kernel_with_floor",
     "manifold",
     "manifold_with_floor",
     "memorising",
+    "modes",
     "multi_label",
     "near_duplicates",
     "regression",

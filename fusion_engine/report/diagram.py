@@ -1,11 +1,14 @@
 """A graph as inline SVG: nodes in layers with component and shape, the edges between them, and whose each node is."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import pairwise
 
 from markupsafe import Markup
 
+from fusion_engine.report.drawing import of_port
 from fusion_engine.report.layering import Layout, arrange
 from fusion_engine.wiring import Wiring
 
@@ -45,12 +48,12 @@ def boxes(wiring: Wiring, shapes: Mapping[str, str]) -> list[Box]:
     return found
 
 
-def edges(wiring: Wiring) -> dict[tuple[str, str], str]:
-    """List who feeds whom and the port's label; the usual port ``in`` has none."""
+def edges(wiring: Wiring, trained: Collection[str] | None = None) -> dict[tuple[str, str], str]:
+    """List who feeds whom and the port's label; the usual port ``in`` has none. Some priors train with a posterior."""
     found: dict[tuple[str, str], str] = {}
     for name in wiring.order:
         node = wiring.nodes[name]
-        for port, sources in [*node.ports.items(), ("fitted to", node.of)]:
+        for port, sources in [*node.ports.items(), (of_port(name, trained), node.of)]:
             for source in sources:
                 known = found.get((source, name))
                 label = "" if port == "in" else port
@@ -58,9 +61,15 @@ def edges(wiring: Wiring) -> dict[tuple[str, str], str]:
     return found
 
 
-def diagram(wiring: Wiring, shapes: Mapping[str, str]) -> Markup:
-    """Draw the graph. A discriminator's nodes are dashed."""
-    drawn, links = boxes(wiring, shapes), edges(wiring)
+def diagram(wiring: Wiring, shapes: Mapping[str, str], trained: Collection[str] | None = None) -> Markup:
+    """Draw the graph. A discriminator's nodes are dashed.
+
+    Args:
+        wiring: of the graph.
+        shapes: by modality and node.
+        trained: the priors that train with a posterior, others with an ``of`` being fitted to one; None: not known.
+    """
+    drawn, links = boxes(wiring, shapes), edges(wiring, trained)
     layout = arrange([box.name for box in drawn], links)
     widths = _widths(layout, drawn)
     lefts = [EDGE + sum(w + BETWEEN for w in widths[:i]) for i in range(len(widths))]
@@ -75,6 +84,21 @@ def diagram(wiring: Wiring, shapes: Mapping[str, str]) -> Markup:
     ]
     parts += [page.box(box) for box in drawn]
     return Markup("\n").join([*parts, Markup("</svg>")])
+
+
+def standalone(wiring: Wiring) -> str:
+    """Draw the graph as a file of its own: with the page's style, in its light colours, on its background."""
+    rules = files("fusion_engine.report").joinpath("page.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"(--[a-z]+): (#[0-9a-f]+);", rules[: rules.index("@media")]))
+    style = "".join(f"{line}\n" for line in rules.splitlines() if line.startswith(".graph "))
+    style = re.sub(r"var\((--[a-z]+)\)", lambda found: colours[found[1]], style)
+    head = Markup('<svg xmlns="http://www.w3.org/2000/svg" class="graph"')
+    body = Markup("<style>\n.graph {{ font-family: system-ui, sans-serif; color: {} }}\n{}</style>").format(
+        colours["--ink"], Markup(style)
+    )
+    page = Markup('<rect width="100%" height="100%" fill="{}"/>').format(colours["--page"])
+    drawn = diagram(wiring, {}).replace(Markup('<svg class="graph"'), head, 1)
+    return f"{drawn.replace(ARROW, Markup(chr(10)).join([body, page, ARROW]), 1)}\n"
 
 
 ARROW = Markup(

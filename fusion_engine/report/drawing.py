@@ -1,5 +1,7 @@
 """A graph as text or as a Mermaid diagram. No torch: a config is drawn without being built."""
 
+from collections.abc import Collection
+
 from fusion_engine.wiring import Wiring
 
 SHAPES = {
@@ -19,10 +21,15 @@ def as_text(wiring: Wiring) -> str:
         node = wiring.nodes[name]
         ports = ", ".join(f"{port}={'+'.join(names)}" for port, names in node.ports.items()) or "nothing"
         out = f" -> {node.out}" if node.out else ""
-        of = f", fitted to {'+'.join(node.of)}" if node.of else ""
+        of = f", {of_port(name)} {'+'.join(node.of)}" if node.of else ""
         owners = " and ".join(player for player, names in wiring.players.items() if name in names)
         lines.append(f"{name}: {node.use} ({ports}){out}{of}  [{owners}]")
     return "\n".join(lines)
+
+
+def of_port(prior: str, trained: Collection[str] | None = None) -> str:
+    """Say what a prior does with the posterior that it is ``of``, where it is known which priors train with one."""
+    return "of" if trained is None else "trains with" if prior in trained else "fitted to"
 
 
 def as_mermaid(wiring: Wiring) -> str:

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from fusion_engine.components import CategoryModality, Head
 from fusion_engine.data import Prepared, Table
 from fusion_engine.model import FusionModel
+from fusion_engine.requests import draws
 from fusion_engine.values import Media, Signal
 
 Row = Mapping[str, Any]
@@ -64,6 +64,17 @@ def _spread(line: Line, places: Sequence[int], n: int) -> Line:
     return found
 
 
+def generated(model: FusionModel, rows: Sequence[Row], n: int, *, seed: int = 0) -> dict[str, Signal]:
+    """Generate n samples of all that can be drawn; what conditions them is taken from the rows in turn."""
+    if not draws(model.graph, model.conditions):
+        return {}
+    whole = [row for row in rows if all(row.get(m) is not None for m in model.conditions)]
+    if not model.conditions or not whole:
+        return model.generated_signals(n, seed=seed)
+    given = {m: [whole[i % len(whole)][m] for i in range(n)] for m in model.conditions}
+    return model.generated_signals(n, given=given, seed=seed)
+
+
 def translated(model: FusionModel, rows: Sequence[Row], given: Sequence[str], to: str) -> Line | None:
     """Draw what the model makes of the rows' given modalities; None where nothing of them reaches the decoder."""
     have = [i for i, row in enumerate(rows) if any(row.get(m) is not None for m in given)]
@@ -77,10 +88,10 @@ def predicted(model: FusionModel, rows: Sequence[Row], name: str) -> Line | None
     """Write down what a head predicts from everything else; None where no head predicts this modality."""
     wiring = model.graph.wiring
     head = next((h for h in wiring.of_kind("head") if wiring.nodes[h].out == name), None)
-    if head is None or not isinstance(cast(Head, model.graph[head]).modality, CategoryModality):
+    if head is None:
         return None
     others = [{m: row.get(m) for m in model.modalities if m != name} for row in rows]
-    return [Media("text/plain", str(label).encode()) for label in model.predict(others, head)]
+    return real(model, [{name: answer} for answer in model.predict(others, head)], name)
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def samples(model: FusionModel, rows: Sequence[Row], n: int, *, seed: int = 0) -
         n: samples to generate.
         seed: of the generated ones.
     """
-    made = model.generated_signals(n, seed=seed) if decoded(model) else {}
+    made = generated(model, rows, n, seed=seed) if decoded(model) else {}
     found = []
     for name in model.modalities:
         line = real(model, rows, name)

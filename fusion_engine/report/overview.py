@@ -37,13 +37,14 @@ def overview(
         seed: of the generated samples.
     """
     names = gallery.decoded(model)
-    whole = (row for row in Table(rows) if all(row.get(m) is not None for m in names))
+    needed = [*names, *model.conditions]
+    whole = (row for row in Table(rows) if all(row.get(m) is not None for m in needed))
     chosen = list(islice(whole, columns)) or gallery.choose(model, rows, columns)
     lines: list[tuple[str, gallery.Line | None]] = [(f"{m}: real", gallery.real(model, chosen, m)) for m in names]
     lines += [(f"{m}: reconstructed", gallery.translated(model, chosen, names, m)) for m in names]
     pairs = [(source, target) for target in names for source in names if source != target]
     lines += [(f"{s} -> {t}", gallery.translated(model, chosen, [s], t)) for s, t in pairs]
-    made = model.generated_signals(columns, seed=seed)
+    made = gallery.generated(model, chosen, columns, seed=seed)
     lines += [(f"{m}: generated", gallery.render(model, signal, m)) for m, signal in made.items()]
     draw([(title, line) for title, line in lines if line and any(_drawable(media) for media in line)]).save(path)
     return path

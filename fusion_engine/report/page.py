@@ -13,6 +13,7 @@ from fusion_engine.config import as_yaml
 from fusion_engine.model import FusionModel
 from fusion_engine.report import gallery
 from fusion_engine.report.diagram import diagram, owner
+from fusion_engine.report.drawing import of_port
 from fusion_engine.report.facts import environment
 from fusion_engine.report.plots import curves, line_chart, spans
 from fusion_engine.report.sections import as_html
@@ -65,7 +66,7 @@ def write_page(
         ways=[_way(shelf, way) for way in gallery.interpolation(model, chosen, STEPS)],
         steps=STEPS,
         charts=_charts(model.progress.history),
-        diagram=diagram(wiring, sizes),
+        diagram=diagram(wiring, sizes, _trained(model)),
         nodes=_nodes(model, wiring, sizes),
         owners=list(dict.fromkeys(owner(wiring, name) for name in wiring.nodes)),
         extra=[(title, as_html(text, folder)) for title, text in sections],
@@ -136,11 +137,17 @@ def _charts(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[
     return found
 
 
+def _trained(model: FusionModel) -> list[str]:
+    """Name the priors that train with a posterior."""
+    posteriors = model.graph.wiring.of_kind("posterior")
+    return [prior for posterior in posteriors for prior in model.graph.trained_priors(posterior)]
+
+
 def _nodes(model: FusionModel, wiring: Wiring, sizes: Mapping[str, str]) -> list[tuple[str, ...]]:
     """List the nodes: name, component, inputs, output, owner, parameters."""
-    rows: list[tuple[str, ...]] = []
+    rows, trained = list[tuple[str, ...]](), _trained(model)
     for name, use, _, parameters in model.graph.summary():
         ports = "; ".join(f"{p} = {', '.join(s)}" for p, s in wiring.nodes[name].ports.items())
-        fitted = f"fitted to {', '.join(wiring.nodes[name].of)}" if wiring.nodes[name].of else ""
-        rows.append((name, use, ports or fitted, sizes[name], owner(wiring, name), f"{parameters:,}"))
+        of = f"{of_port(name, trained)} {', '.join(wiring.nodes[name].of)}" if wiring.nodes[name].of else ""
+        rows.append((name, use, ports or of, sizes[name], owner(wiring, name), f"{parameters:,}"))
     return rows

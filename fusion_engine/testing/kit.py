@@ -20,6 +20,7 @@ from fusion_engine.testing import (
     rules_build,
     rules_declared,
     rules_ensemble,
+    rules_generators,
     rules_loss,
     rules_modality,
     rules_other,
@@ -63,6 +64,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "fit": rules_modality.fit,
         "refuses": rules_modality.refuses,
         "relax": rules_modality.relax,
+        "augment": rules_modality.augment,
         "render": rules_modality.render,
     },
     "encoder": {
@@ -116,6 +118,10 @@ RULES: dict[str, dict[str, Rule]] = {
         "abstention": rules_ensemble.abstention,
         "nothing-present": rules_ensemble.nothing_present,
         "classes-by-name": rules_ensemble.classes_by_name,
+        "generates": rules_generators.generates,
+        "generates-from-members": rules_generators.from_members,
+        "generates-for-what-is-given": rules_generators.for_what_is_given,
+        "generates-repeatably": rules_generators.repeatably,
     },
 }
 """Every rule by kind and name, in the order in which they are tried."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -184,6 +185,68 @@ def relax(subject: Subject) -> str | None:
         )
     check_no_global_random(lambda: {"data": modality.relax(decoder(z, {}), Noise.of(ROWS, 3), real).data})
     return None
+
+
+def augment(subject: Subject) -> str | None:
+    """``augment`` changes rows differentiably, twice, by the Noise alone; padding and batch-mates change nothing."""
+    modality = _modality(subject)
+    if not modality.augmentations:
+        return "it has no augmentations"
+    for name in modality.augmentations:
+        _check_augmentation(modality, name)
+    try:
+        modality.augment(modality.example(1), "no such augmentation", Noise.of(1))
+    except FusionError:
+        return None
+    raise Broken("augment takes a name that it does not declare", "end with: return super().augment(...)")
+
+
+def _check_augmentation(modality: Modality, name: str) -> None:
+    signal, noise = modality.example(ROWS), Noise.of(ROWS, 5)
+
+    def found(signal: Signal, noise: Noise) -> dict[str, Tensor]:
+        return _tensors(modality.augment(signal, name, noise))
+
+    whole = modality.augment(signal, name, noise)
+    alike = whole.data.shape == signal.data.shape and whole.data.dtype == signal.data.dtype
+    expect(alike, f"{name!r} changes the shape or the type of data", "return data of the same [b ...]")
+    kept = signal.mask is None or (whole.mask is not None and torch.equal(whole.mask, signal.mask))
+    expect(kept, f"{name!r} changes the mask", "a discriminator must not see lengths")
+    draws = [modality.augment(signal, name, noise.at(i)).data for i in range(4)]
+    changed = any(not torch.equal(d, signal.data) for d in draws)
+    expect(changed, f"{name!r} changes nothing", "remove it from `augmentations`")
+    rows = torch.tensor([2, 0])
+    same(
+        found(signal.take(rows), replace(noise, index=noise.index[rows])),
+        _tensors(whole.take(rows)),
+        f"what {name!r} does to a row depends on its batch-mates",
+        "draw by noise.uniform(...), which is keyed by the row",
+    )
+    check_no_global_random(lambda: found(signal, noise))
+    if signal.mask is not None:
+        _check_padding(modality, name, signal, whole, noise)
+    if signal.data.is_floating_point():
+        _check_gradient(modality, name, signal, noise)
+
+
+def _check_padding(modality: Modality, name: str, signal: Signal, whole: Signal, noise: Noise) -> None:
+    longer = signal.map(lambda x: torch.cat([x, x[:, :2]], 1))
+    mask = torch.cat([signal.mask, torch.zeros(ROWS, 2, dtype=torch.bool)], 1)  # type: ignore[list-item]
+    data = longer.data.clone()
+    data[~mask] = torch.nan if data.is_floating_point() else 0
+    padded = modality.augment(Signal(data, mask, longer.position), name, noise)
+    same(_tensors(padded), _tensors(whole), f"what {name!r} does to a row depends on its padding", "count by the mask")
+    expect(bool(padded.data[~mask].isnan().all()), f"{name!r} changes padding", "leave padded slots as they are")
+
+
+def _check_gradient(modality: Modality, name: str, signal: Signal, noise: Noise) -> None:
+    data = signal.filled().requires_grad_()
+    changed = modality.augment(Signal(data, signal.mask, signal.position), name, noise).data
+    expect(changed.requires_grad, f"{name!r} cuts the gradient", "a generator learns through it")
+    (once,) = torch.autograd.grad(changed.pow(2).sum(), data, create_graph=True)
+    expect(once.requires_grad, f"{name!r} has no second derivative", "penalties are differentiated twice")
+    (twice,) = torch.autograd.grad(once.pow(2).sum(), data)
+    finite({"the gradient": once.detach(), "its gradient": twice}, name)
 
 
 def render(subject: Subject) -> None:

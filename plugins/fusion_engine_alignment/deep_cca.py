@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusion_engine import Graph
+from fusion_engine import ConfigError, Graph
 from fusion_engine_alignment.alignment import Alignment
 
 
@@ -32,7 +32,7 @@ class DeepCCALoss(Alignment):
         weight: of the term.
 
     Raises:
-        BuildError: fewer than two nodes.
+        BuildError: fewer than two nodes. ConfigError: training has micro-batches of fewer rows than a pair needs.
     """
 
     averaged = False
@@ -53,6 +53,20 @@ class DeepCCALoss(Alignment):
     def least(self, a: str, b: str) -> int:
         """What ``minimum`` says, or enough rows for correlations that mean something."""
         return self.minimum or self.widths[a] + self.widths[b] + 1
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse micro-batches on which some pair would never count."""
+        a, b = max(self.pairs, key=lambda pair: self.least(*pair))
+        least = self.least(a, b)
+        if rows < least:
+            by_width = f", one more than the widths of {a!r} ({self.widths[a]}) and {b!r} ({self.widths[b]}) together"
+            raise ConfigError(
+                "a batch has too few rows for the widths of the nodes: the correlations would mean nothing",
+                where="'minimum'" if self.minimum else "'nodes'",
+                expected=f"{least} rows or more in a micro-batch" + ("" if self.minimum else by_width),
+                actual=f"{rows} rows",
+                fix="lower 'minimum'" if self.minimum else "make the nodes' width smaller",
+            )
 
     def compare(self, x: Float[Tensor, "r d"], y: Float[Tensor, "r e"]) -> Float[Tensor, " r"]:
         """Return minus the total correlation, the same for every row."""

@@ -10,13 +10,15 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusion_engine import Media, Signal, SpectrogramModality
+from fusion_engine import Media, Noise, Signal, SpectrogramModality
+from fusion_engine_audio.augmentations import frequency_mask, spectrogram_gain, spectrogram_shift, time_mask
 from fusion_engine_audio.media import audible, picture
 from fusion_engine_audio.sounds import DEFAULT_RATE, Clips, learn_clips
 from fusion_engine_audio.spectra import Spectra, spectra_of
 
 _Positive = Annotated[int, Field(ge=1)]
 _SILENT = 1e-9
+_AUGMENTATIONS = {"shift": spectrogram_shift, "time_mask": time_mask, "frequency_mask": frequency_mask}
 _PLACEHOLDER = {"seconds": 0.5, "centre": -5.4, "deviation": 1.7}
 
 
@@ -53,6 +55,7 @@ class Mel(SpectrogramModality):
 
     encoder: ClassVar[str] = "encoder/audio.mel_cnn"
     decoder: ClassVar[str] = "decoder/audio.mel"
+    augmentations: ClassVar[tuple[str, ...]] = ("gain", *_AUGMENTATIONS)
 
     def __init__(
         self,
@@ -142,6 +145,14 @@ class Mel(SpectrogramModality):
             audible(sound, self.sample_rate, picture(level, low, float(level.max())))
             for sound, level in zip(self.restore(signal), levels, strict=True)
         ]
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Make louder or quieter, shift in time, or mask frames or bands (SpecAugment, arXiv:1904.08779)."""
+        if name == "gain":
+            return Signal(spectrogram_gain(signal.data, noise, self.deviation))
+        if name not in _AUGMENTATIONS:
+            return super().augment(signal, name, noise)
+        return Signal(_AUGMENTATIONS[name](signal.data, noise))
 
     def _log_mel(self, raw: Any, clips: Clips, spectra: Spectra) -> Float[Tensor, "t f"]:
         sound = clips.read(raw)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusion_engine import Media, Signal, WaveformModality
+from fusion_engine import Media, Noise, Signal, WaveformModality
+from fusion_engine_audio.augmentations import gain, shift
 from fusion_engine_audio.media import audible, curve
 from fusion_engine_audio.sounds import DEFAULT_RATE, Clips, learn_clips
 
@@ -35,6 +36,7 @@ class Waveform(WaveformModality):
 
     encoder: ClassVar[str] = "encoder/audio.wave_cnn"
     decoder: ClassVar[str] = "decoder/audio.wave_cnn"
+    augmentations: ClassVar[tuple[str, ...]] = ("gain", "shift")
 
     def __init__(
         self,
@@ -85,6 +87,12 @@ class Waveform(WaveformModality):
     def render(self, signal: Signal) -> list[Media]:
         """Make a WAV file of each row, with a picture of the curve; what exceeds full scale is made quieter."""
         return [audible(sound, self.sample_rate, curve(sound)) for sound in self.restore(signal)]
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Make louder or quieter, or shift in time with silence behind."""
+        if name not in self.augmentations:
+            return super().augment(signal, name, noise)
+        return Signal(gain(signal.data, noise) if name == "gain" else shift(signal.data, noise))
 
     def _unscaled(self, signal: Signal) -> Float[Tensor, "b t"]:
         raw: Tensor = signal.data.detach().cpu().float() * self.deviation

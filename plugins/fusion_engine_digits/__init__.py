@@ -10,5 +10,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_components(registry: "Registry") -> None:
-    """Register the data set."""
+    """Register the data sets."""
     registry.dataset("digits", "fusion_engine_digits.digits:Digits")
+    registry.dataset("stacked", "fusion_engine_digits.stacked:StackedDigits")
+    registry.dataset("coloured", "fusion_engine_digits.coloured:ColouredDigits")

@@ -20,4 +20,5 @@ def register_components(registry: "Registry") -> None:
     registry.ensemble("stacking", f"{package}.stacking:Stacking")
     registry.ensemble("blending", f"{package}.blending:Blending")
     registry.ensemble("evidential", f"{package}.evidential:Evidential")
+    registry.ensemble("gan_ensemble", f"{package}.generators:GeneratorEnsemble")
     registry.loss("evidential", f"{package}.evidential_loss:EvidentialLoss")

@@ -3,6 +3,7 @@
 Axes: m members, n rows, c classes.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
@@ -12,8 +13,9 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from fusion_engine import validate_config
 from fusion_engine_ensembles.answers import Answers, answer, named, pairs
-from fusion_engine_ensembles.tables import checked, indexable, places, union
+from fusion_engine_ensembles.tables import checked, indexable, places, plain, union
 
 
 class Ensemble(ClassifierMixin, BaseEstimator, ABC):
@@ -42,12 +44,24 @@ class Ensemble(ClassifierMixin, BaseEstimator, ABC):
         """Train the members that are to be trained, then learn how to combine.
 
         Raises:
-            ConfigError: the members are none. DataError, ValueError: the rows or labels do not fit.
+            ConfigError: the members are none, or a parameter has a wrong type, is out of range or does not fit them.
+            DataError, ValueError: the rows or labels do not fit.
         """
-        X, labels = checked(X, y)
+        X, labels = self._begin(X, y)
         self._train(X, labels, labels)
         self._learn(X, labels)
         return self
+
+    def _begin(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Check parameters, then rows and labels: before anything is trained, and never in the constructor."""
+        keywords = inspect.signature(type(self)).parameters.values()
+        given = {p.name: plain(getattr(self, p.name)) for p in keywords if p.kind is p.KEYWORD_ONLY}
+        validate_config(type(self), given, f"ensemble {type(self).__name__}")
+        self._fits(len(named(self.members)))
+        return checked(X, y)
+
+    def _fits(self, m: int) -> None:
+        """Check the parameters against the number of members; by default there is nothing to check."""
 
     def _train(self, X: Any, y: np.ndarray, labels: np.ndarray) -> None:
         """Fit clones of the members to (X, y), and note classes and prior of all labels."""

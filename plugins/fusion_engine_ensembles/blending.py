@@ -11,7 +11,6 @@ from sklearn.model_selection import train_test_split
 from fusion_engine_ensembles.answers import Answers
 from fusion_engine_ensembles.base import Ensemble
 from fusion_engine_ensembles.meta import Meta
-from fusion_engine_ensembles.tables import checked
 
 
 class Blending(Ensemble):
@@ -42,7 +41,7 @@ class Blending(Ensemble):
 
     def fit(self, X: Any, y: Any) -> "Blending":
         """Split the rows, train the members on one part and the classifier on the other."""
-        X, labels = checked(X, y)
+        X, labels = self._begin(X, y)
         learned, held, y_learned, y_held = train_test_split(
             X, labels, test_size=self.share, stratify=labels, random_state=self.seed
         )

@@ -30,6 +30,9 @@ class HardVoting(Ensemble):
         super().__init__(members)
         self.weights = weights
 
+    def _fits(self, m: int) -> None:
+        of_members(self.weights, m)
+
     def combine(self, answers: Answers) -> Float[np.ndarray, "n c"]:
         """Count votes."""
         return linear_pool(votes(answers), of_members(self.weights, len(answers)), self.prior_)

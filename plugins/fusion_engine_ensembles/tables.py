@@ -27,6 +27,11 @@ def table_of(X: Any) -> Table:
     return X if isinstance(X, Table) else Table(X)
 
 
+def plain(value: Any) -> Any:
+    """Make NumPy's numbers and arrays Python's own; all else stays as it is."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
 def checked(X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Check what an ensemble is fitted to.
 

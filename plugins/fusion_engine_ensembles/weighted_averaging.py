@@ -43,6 +43,9 @@ class WeightedAveraging(Ensemble):
         super().__init__(members)
         self.weights, self.least, self.cv = weights, least, cv
 
+    def _fits(self, m: int) -> None:
+        of_members(self.weights, m)
+
     def _learn(self, X: Any, y: np.ndarray) -> None:
         self.weights_ = of_members(self.weights, len(self.members_))
         if self.weights is None:

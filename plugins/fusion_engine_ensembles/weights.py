@@ -11,7 +11,7 @@ from fusion_engine import ConfigError
 Weights = Float[np.ndarray, " m"]
 
 
-def of_members(weights: Sequence[float] | None, m: int) -> Weights:
+def of_members(weights: Sequence[float] | Weights | None, m: int) -> Weights:
     """Return one weight a member, equal ones where none are given; they add up to one.
 
     Raises:

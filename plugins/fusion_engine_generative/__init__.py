@@ -72,3 +72,5 @@ def _recipes(registry: "Registry") -> None:
     registry.recipe("gan", "fusion_engine_generative.recipes.gan:gan")
     registry.recipe("recurrent_gan", "fusion_engine_generative.recipes.recurrent_gan:recurrent_gan")
     registry.recipe("vae_gan", "fusion_engine_generative.recipes.vae_gan:vae_gan")
+    registry.recipe("inverted_vae_gan", "fusion_engine_generative.recipes.inverted_vae_gan:inverted_vae_gan")
+    registry.recipe("ae_gan", "fusion_engine_generative.recipes.ae_gan:ae_gan")

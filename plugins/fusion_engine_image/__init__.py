@@ -15,3 +15,7 @@ def register_components(registry: "Registry") -> None:
     registry.encoder("conv", "fusion_engine_image.conv_encoder:ConvEncoder")
     registry.encoder("timm", "fusion_engine_image.timm_encoder:TimmEncoder", requires=("timm",))
     registry.decoder("conv", "fusion_engine_image.conv_decoder:ConvDecoder")
+    registry.encoder("mlp", "fusion_engine_image.mlp:MLPEncoder")
+    registry.decoder("mlp", "fusion_engine_image.mlp:MLPDecoder")
+    registry.encoder("dcgan", "fusion_engine_image.dcgan:DCGANEncoder")
+    registry.decoder("dcgan", "fusion_engine_image.dcgan:DCGANDecoder")

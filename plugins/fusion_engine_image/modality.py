@@ -13,7 +13,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusion_engine import ConfigError, DataError, ImageModality, Media, Signal, require
+from fusion_engine import ConfigError, DataError, ImageModality, Media, Noise, Signal, require
+from fusion_engine_image.augmentations import AUGMENTATIONS
 from fusion_engine_image.pixels import as_float, read
 
 _SMALLEST_RENDERED = 64
@@ -41,6 +42,7 @@ class Image(ImageModality):
 
     encoder: ClassVar[str] = "encoder/image.conv"
     decoder: ClassVar[str] = "decoder/image.conv"
+    augmentations: ClassVar[tuple[str, ...]] = tuple(AUGMENTATIONS)
 
     def __init__(
         self,
@@ -69,6 +71,13 @@ class Image(ImageModality):
             )
         if low is not None and high is not None and low >= high:
             raise ConfigError("`low` must lie below `high`", expected=f"less than {high}", actual=f"{low}")
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The range of raw values, ``low`` to ``high``, in prepared units."""
+        if self.low is None or self.high is None:
+            return None
+        return (self.low - self.centre) / self.deviation, (self.high - self.centre) / self.deviation
 
     def fit(self, samples: Iterable[Any]) -> dict[str, Any]:
         """Learn shape, centre, deviation and range; what the config already sets is checked and kept.
@@ -109,6 +118,12 @@ class Image(ImageModality):
     def render(self, signal: Signal) -> list[Media]:
         """Draw each row as a PNG, small images enlarged; channels that are no colours stand side by side."""
         return [self._png(image) for image in self._raw(signal)]
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Change colours, shift, or cut a box out (DiffAugment, Zhao et al., 2020, arXiv:2006.10738)."""
+        if name not in AUGMENTATIONS:
+            return super().augment(signal, name, noise)
+        return Signal(AUGMENTATIONS[name](signal.data, noise))
 
     def _read(self, raw: Any) -> np.ndarray:
         return read(raw, self.shape[0] if "shape" in self._set else None)

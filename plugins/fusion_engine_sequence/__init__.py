@@ -18,3 +18,5 @@ def register_components(registry: "Registry") -> None:
     registry.encoder("transformer", "fusion_engine_sequence.transformer_encoder:TransformerEncoder")
     registry.decoder("conv", "fusion_engine_sequence.conv_decoder:ConvDecoder")
     registry.decoder("rnn", "fusion_engine_sequence.rnn_decoder:RNNDecoder")
+    registry.decoder("recurrent_generator", "fusion_engine_sequence.recurrent_generator:RecurrentGenerator")
+    registry.loss("length", "fusion_engine_sequence.length:Length")

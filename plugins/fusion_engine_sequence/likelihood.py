@@ -45,9 +45,18 @@ class SequenceLikelihood(Likelihood):
         continuous: Tensor = Normal(values, self.scale, validate_args=False).log_prob(data)  # type: ignore[no-untyped-call]
         binary: Tensor = Bernoulli(logits=values, validate_args=False).log_prob(data)  # type: ignore[no-untyped-call]
         per_step = torch.where(self.is_binary, binary, continuous).sum(-1)
+        return (per_step + self._of_length(mask)).masked_fill(~mask, 0.0).sum(-1)
+
+    def log_length(self, mask: Bool[Tensor, "b n"]) -> Float[Tensor, "*k b"]:
+        """Log probability of the lengths alone; a row without any valid step gives 0."""
+        mask = mask[:, : self.stop.shape[-1]]
+        return self._of_length(mask).masked_fill(~mask, 0.0).sum(-1)
+
+    def _of_length(self, mask: Bool[Tensor, "b n"]) -> Float[Tensor, "*k b n"]:
+        """What each valid step says about the length: log(1 - h_t), or log h_t at the end."""
+        n = mask.shape[1]
         goes_on = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
-        length = torch.where(goes_on, logsigmoid(-self.stop[..., :n]), self._log_hazard()[..., :n])
-        return (per_step + length).masked_fill(~mask, 0.0).sum(-1)
+        return torch.where(goes_on, logsigmoid(-self.stop[..., :n]), self._log_hazard()[..., :n])
 
     def _log_hazard(self) -> Float[Tensor, "*k b n"]:
         return pad(logsigmoid(self.stop[..., :-1]), (0, 1))

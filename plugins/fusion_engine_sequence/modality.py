@@ -5,11 +5,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
 from fusion_engine import ConfigError, DataError, Likelihood, Media, Noise, SequenceModality, Signal, fill, require
+from fusion_engine_sequence.augmentations import OF_SERIES
 from fusion_engine_sequence.drawing import line_plot, pen_strokes
 
 _PLACEHOLDER_LENGTH = 16
@@ -36,6 +37,7 @@ class Series(SequenceModality):
 
     encoder: ClassVar[str] = "encoder/sequence.rnn"
     decoder: ClassVar[str] = "decoder/sequence.rnn"
+    augmentations: ClassVar[tuple[str, ...]] = tuple(OF_SERIES)
 
     def __init__(
         self,
@@ -113,6 +115,17 @@ class Series(SequenceModality):
         """Draw each row as PNG: (dx, dy, pen lifted afterwards) as pen strokes, anything else as a line plot."""
         is_pen = self.channels == 3 and 2 in self.binary
         return [pen_strokes(row) if is_pen else line_plot(row) for row in self.restore(signal)]
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Scale each continuous channel, or set a span of them to zero."""
+        if name not in OF_SERIES:
+            return super().augment(signal, name, noise)
+        return OF_SERIES[name](signal, noise, self.continuous)
+
+    @property
+    def continuous(self) -> Bool[Tensor, " c"]:
+        """Bool [c]: the channels that are not binary."""
+        return torch.tensor([i not in self.binary for i in range(self.channels)])
 
     def relax(self, likelihood: Likelihood, noise: Noise, like: Signal | None = None) -> Signal:
         """Draw a differentiable sequence; binary channels are 0 or 1 going forward and probabilities going back.

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from fusion_engine import Likelihood, Media, Noise, SequenceModality, Signal
+from fusion_engine_sequence.augmentations import OF_STROKES
 from fusion_engine_sequence.drawing import pen_strokes
 from fusion_engine_sequence.modality import Series, read_sequence
 
@@ -27,6 +28,7 @@ class Strokes(SequenceModality):
 
     encoder: ClassVar[str] = "encoder/sequence.conv"
     decoder: ClassVar[str] = "decoder/sequence.conv"
+    augmentations: ClassVar[tuple[str, ...]] = tuple(OF_STROKES)
 
     def __init__(
         self,
@@ -79,6 +81,12 @@ class Strokes(SequenceModality):
     def render(self, signal: Signal) -> list[Media]:
         """Draw each row as PNG."""
         return [pen_strokes(row) if len(row) else pen_strokes(np.zeros((1, 3))) for row in self.restore(signal)]
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Scale, turn or move the drawing; the pen stays."""
+        if name not in OF_STROKES:
+            return super().augment(signal, name, noise)
+        return OF_STROKES[name](signal, noise, self.series.continuous)
 
     def relax(self, likelihood: Likelihood, noise: Noise, like: Signal | None = None) -> Signal:
         """Draw differentiable strokes with a pen that is 0 or 1."""

@@ -20,3 +20,7 @@ def register_components(registry: "Registry") -> None:
     registry.modality("tags", "fusion_engine_tabular.tags:Tags")
     registry.encoder("tags", "fusion_engine_tabular.tag_networks:TagsEncoder")
     registry.decoder("tags", "fusion_engine_tabular.tag_networks:TagsDecoder")
+    registry.encoder("mlp", "fusion_engine_tabular.mlp:MLPEncoder")
+    registry.decoder("mlp", "fusion_engine_tabular.mlp:MLPDecoder")
+    registry.decoder("generator", "fusion_engine_tabular.mlp:MLPGenerator")
+    registry.dataset("gaussians", "fusion_engine_tabular.gaussians:Gaussians")

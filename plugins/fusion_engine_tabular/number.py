@@ -109,5 +109,6 @@ def _numbers(raw: Any) -> Float[Tensor, " c"]:
         ) from error
     shape = str(list(x.shape))
     require(x.ndim <= 1 and x.numel() > 0, "a sample has at most one axis", expected="[] or [c]", actual=shape)
-    require(bool(x.isfinite().all()), "a number is not finite", expected="finite", actual=repr(raw)[:80])
+    if not x.isfinite().all():  # `repr` of an array takes longer than all the rest
+        raise DataError("a number is not finite", expected="finite", actual=repr(raw)[:80])
     return x.reshape(-1)

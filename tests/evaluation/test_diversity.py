@@ -47,6 +47,21 @@ def test_near_duplicates_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert near_duplicates(x, 0.11).tolist() == expected
 
 
+def test_duplicates_agree_with_a_loop() -> None:
+    x = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)).double()
+    apart = [[math.dist(a, b) for b in x.tolist()] for a in x.tolist()]
+    pairs = [[i, j] for i in range(40) for j in range(i + 1, 40) if apart[i][j] <= 0.03]
+    assert near_duplicates(x, 0.03).tolist() == pairs
+    assert 2 < len(pairs) < 40
+    g, hits = torch.Generator().manual_seed(7), 0
+    for _ in range(50):
+        batch = torch.randperm(40, generator=g)[:12].tolist()
+        hits += any(i in batch and j in batch for i, j in pairs)
+    found = duplicates(x, threshold=0.03, size=12, batches=50, seed=7)
+    assert found.batches == hits / 50
+    assert found.support == pytest.approx(12 * 11 / (-2 * math.log(1 - hits / 50)))
+
+
 def test_support_of_a_generator_with_few_samples() -> None:
     few = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
     drawn = few[torch.randint(400, (4000,), generator=torch.Generator().manual_seed(1))]

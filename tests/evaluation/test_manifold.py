@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from prdc import compute_prdc
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
@@ -31,6 +32,14 @@ def values(m: Manifold) -> list[float]:
 def test_agrees_with_scikit_learn(k: int) -> None:
     real, fake = normal(150, 6, 0).double(), normal(90, 6, 1).double() * 1.3
     assert values(manifold(real, fake, k=k)) == pytest.approx(reference(real.numpy(), fake.numpy(), k))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_agrees_with_the_authors_of_density_and_coverage(shift: float) -> None:
+    real, fake = normal(120, 5, 0).double(), normal(80, 5, 1).double() + shift
+    found = compute_prdc(real.numpy(), fake.numpy(), nearest_k=5)
+    expected = [found[name] for name in ("precision", "recall", "density", "coverage")]
+    assert values(manifold(real, fake, k=5)) == pytest.approx(expected)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

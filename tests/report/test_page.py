@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -314,6 +314,44 @@ def test_a_gan_has_no_reconstructions_translations_or_interpolations(media: Engi
     assert page.sections() == ["samples", "training", "graph", "environment", "config"]
     assert "generated" in page.words()
     assert "reconstructed" not in page.words()
+
+
+@pytest.mark.parametrize(
+    ("answer", "head", "say"),
+    [
+        ("number", "regression", lambda i: float(i)),
+        ("tags", "multi_label", lambda i: ["odd"] if i % 2 else ["even", "round"]),
+    ],
+)
+def test_predicted_numbers_and_tags_are_shown_as_the_real_ones_are(
+    engine: Engine, answer: str, head: str, say: Callable[[int], object]
+) -> None:
+    rows = [{"x": [[float(i)], [1.0]], "y": say(i)} for i in range(20)]
+    config = {
+        "modalities": {"x": "modality/sequence", "y": f"modality/{answer}"},
+        "nodes": {
+            "enc": {"use": "encoder/sequence.conv", "in": "x"},
+            "guess": {"use": f"head/{head}", "in": "enc", "out": "y"},
+        },
+    }
+    model = engine.build(config)
+    model.prepare(rows)
+    shown = gallery.choose(model, rows, 4)
+    line = next(s for s in gallery.samples(model, shown, 4) if s.name == "y")
+    told = model.predict([{"x": row["x"]} for row in shown])
+    assert line.predicted == gallery.real(model, [{"y": found} for found in told], "y")
+    assert {m.mime for m in line.predicted or [] if m} == {"text/plain"}
+    assert len(line.predicted or []) == 4
+
+
+def test_a_report_says_which_priors_train(engine: Engine, tmp_path: Path) -> None:
+    rows = [{"x": [[float(i)], [1.0]]} for i in range(8)]
+    config = engine.recipe_config("vae", {"x": "modality/sequence"}, latent=2, components=0, epochs=1)
+    config["nodes"]["flow"] = {"use": "prior/flow", "of": "post"}
+    model = engine.build(config).fit(rows)
+    page = written(tmp_path, model, rows)
+    assert "trains with" in page.words()
+    assert "fitted to" not in page.words()
 
 
 def test_a_classifier_shows_what_it_predicts(engine: Engine, tmp_path: Path) -> None:

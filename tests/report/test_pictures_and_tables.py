@@ -5,6 +5,7 @@ import numpy as np
 from PIL import Image
 
 from fusion_engine import Media
+from fusion_engine.report.diagram import edges
 from fusion_engine.report.drawing import as_mermaid, as_text
 from fusion_engine.report.overview import GAP, MARGIN, TILE, draw
 from fusion_engine.report.progress import _short
@@ -60,6 +61,23 @@ def test_a_graph_as_text_says_who_feeds_whom_and_whose_it_is(engine):
     assert lines[0] == "image: modality/image.image"
     assert "dec: decoder/image.conv (z=noise) -> image  [generator]" in lines
     assert "score: head/fusions.score (in=disc)  [discriminator]" in lines
+
+
+def test_a_prior_is_fitted_to_a_posterior_or_trains_with_it(engine):
+    vae = {
+        "modalities": {"image": "modality/image"},
+        "nodes": {
+            "enc": {"use": "encoder/image.conv", "in": "image"},
+            "post": {"use": "posterior/gaussian", "in": "enc"},
+            "after": {"use": "prior/mixture", "of": "post"},
+            "beside": {"use": "prior/flow", "of": "post"},
+        },
+    }
+    wiring = engine.check(vae)
+    told = [line.partition("(nothing), ")[2] for line in as_text(wiring).splitlines() if "(nothing)" in line]
+    assert told == ["of post  [generator]"] * 2  # which of them trains is not known before it is imported
+    for trained, labels in ((None, ["of", "of"]), (["beside"], ["fitted to", "trains with"])):
+        assert [edges(wiring, trained)["post", prior] for prior in ("after", "beside")] == labels
 
 
 def test_a_graph_as_mermaid_has_every_edge_and_dashes_the_discriminator(engine):

@@ -1,7 +1,9 @@
 """Pieces of configs that the recipes share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
+
+from fusion_engine import ConfigError
 
 Modalities = Mapping[str, Mapping[str, Any]]
 """By name: ``use``, ``with``, ``encoder`` and ``decoder``, the last two mappings with ``use`` and perhaps ``with``."""
@@ -49,13 +51,15 @@ def decoders(
     return nodes
 
 
-def discriminators(modalities: Modalities, fusion: str, which: Discriminators, width: int) -> tuple[Config, list[str]]:
-    """Trunks, a fusion of them and score heads; the names of the heads come second."""
+def discriminators(
+    modalities: Modalities, fusion: str, which: Discriminators, width: int, latents: Sequence[str] = ()
+) -> tuple[Config, list[str]]:
+    """Trunks, a fusion of them (and of latents) and score heads; the names of the heads come second."""
     nodes, scores = encoders(modalities, "disc"), []
     if which in ("joint", "both"):
         nodes["disc_all"] = {
             "use": f"fusion/{fusion}",
-            "in": list(encoders(modalities, "disc")),
+            "in": [*encoders(modalities, "disc"), *latents],
             "with": {"width": width},
         }
         nodes["score"] = {"use": "head/score", "in": "disc_all"}
@@ -73,3 +77,63 @@ def games(scores: Iterable[str], game: str, options: Mapping[str, Any]) -> Confi
         score.replace("score", "adversarial"): {"use": f"loss/{game}", "with": {"score": score, **options}}
         for score in scores
     }
+
+
+def penalties(game: str, r1: float, r2: float) -> Config:
+    """The keys of a game's penalties; the Wasserstein game's own keeps its default."""
+    return {} if game.rpartition(".")[2] == "wasserstein" else {"r1": r1, "r2": r2}
+
+
+def augmented(augment: Mapping[str, Any] | None) -> Config:
+    """The key of a game's augmentation, where there is one."""
+    return {} if augment is None else {"augment": dict(augment)}
+
+
+def code_discriminator(latents: Sequence[str], width: int) -> tuple[Config, str]:
+    """A discriminator of all latents of a row; its head's name comes second."""
+    return {
+        "code_disc": {"use": "fusion/concat", "in": list(latents), "with": {"width": width}},
+        "code_score": {"use": "head/score", "in": "code_disc"},
+    }, "code_score"
+
+
+def adversarial_training(lr: float, momentum: float) -> Config:
+    """A ``train`` section for two players; ``lr`` and ``momentum`` (beta 1) are the generator's."""
+    return {
+        "optimizer": {
+            "generator": {"lr": lr, "betas": [momentum, 0.99]},
+            "discriminator": {"lr": 4e-4, "betas": [0.0, 0.99]},
+        },
+        "schedule": "cosine",
+        "ema_half_life": 2000,
+    }
+
+
+PREDICTS = {
+    "category": ("classification", "cross_entropy"),
+    "tags": ("multi_label", "binary_cross_entropy"),
+    "number": ("regression", "squared_error"),
+}
+"""Head and loss by the modality that is predicted, without its plugin's name."""
+
+
+def prediction(
+    target: str, part: Mapping[str, Any], source: str, head: str | None, loss: str | None, weight: float
+) -> tuple[Config, Config]:
+    """A head named ``predict`` on features, and its loss; by default those that fit the target.
+
+    Raises:
+        ConfigError: nothing is known to fit it, and none is given.
+    """
+    fits = PREDICTS.get(part["use"].rpartition("/")[2].rpartition(".")[2])
+    if fits is None and (head is None or loss is None):
+        raise ConfigError(
+            f"no head is known to predict {target!r}",
+            where="'target'",
+            expected="one of: " + ", ".join(f"modality/{name}" for name in PREDICTS),
+            actual=part["use"],
+            fix="give 'head' and 'loss'",
+        )
+    usual = fits or ("", "")
+    node = {"use": f"head/{head or usual[0]}", "in": source, "out": target}
+    return node, {"use": f"loss/{loss or usual[1]}", "with": {"head": "predict", "weight": weight}}

@@ -4,7 +4,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fusion_engine_generative.recipes.parts import Config, Discriminators, Modalities, discriminators, games
+from fusion_engine import ConfigError
+from fusion_engine_generative.recipes.parts import (
+    Config,
+    Discriminators,
+    Modalities,
+    augmented,
+    discriminators,
+    games,
+    penalties,
+)
 from fusion_engine_generative.recipes.vae import vae
 
 Positive = Annotated[int, Field(ge=1)]
@@ -26,6 +35,9 @@ def vae_gan(
     width: Positive = 128,
     weight: Weight = 1.0,
     matching: Weight = 1.0,
+    reconstruction: Weight = 1.0,
+    relative: bool = False,
+    augment: dict[str, Any] | None = None,
     r1: Weight = 0.05,
     r2: Weight = 0.05,
     epochs: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None,
@@ -44,13 +56,32 @@ def vae_gan(
         fusion, width: of the joint discriminator.
         weight: of the adversarial term.
         matching: weight of feature matching; 0 leaves it out.
+        reconstruction: weight of the likelihood; 0 leaves it to feature matching after the first stage (Larsen et al.).
+        relative: measure ``weight`` in the pull of the reconstruction (Esser et al., 2021, eq. 7, arXiv:2012.09841).
+        augment: what the discriminator sees its inputs through, as the game takes it; {} is all that there is.
         r1, r2: gamma of the penalties.
         epochs: of the three stages; default 30, 10, 30.
     """
+    if not (reconstruction or matching):
+        raise ConfigError(
+            "nothing says that a reconstruction is to look like its original",
+            where="recipe 'vae_gan'",
+            fix="give 'reconstruction' or 'matching' a weight",
+        )
+    if relative and not reconstruction:
+        raise ConfigError(
+            "there is no reconstruction that the game could be weighed by",
+            where="recipe 'vae_gan', 'relative'",
+            fix="give 'reconstruction' a weight",
+        )
     own: dict[str, Any] = {"posterior": posterior, "latent": latent, "private": private, "beta": beta}
     config = vae(modalities, **own, warmup_steps=warmup_steps, components=components)
     nodes, scores = discriminators(modalities, fusion, discriminator, width)
-    played = games(scores, game, {"weight": weight, "r1": r1, "r2": r2, "fakes": {"reconstruction": 1, "prior": 1}})
+    options = {"weight": weight, **penalties(game, r1, r2), "fakes": {"reconstruction": 1, "prior": 1}}
+    played = games(scores, game, options | augmented(augment))
+    played = {name: {**loss, "relative_to": "reconstruction"} for name, loss in played.items()} if relative else played
+    likelihood = ["reconstruction"] if reconstruction else []
+    pixels = {"reconstruction": {"use": "loss/reconstruction", "with": {"weight": reconstruction or 1.0}}}
     trunks = scores if discriminator == "each" else scores[:1]  # a joint trunk holds every modality's
     matched: dict[str, Any] = {
         score.replace("score", "matching"): {
@@ -63,16 +94,16 @@ def vae_gan(
     return {
         **config,
         "nodes": {**config["nodes"], **nodes},
-        "losses": {**config["losses"], **played, **matched},
+        "losses": {**config["losses"], **pixels, **played, **matched},
         "stages": [
             {"name": "pretrain", "epochs": pretrain, "losses": ["reconstruction", "kl"]},
             {
                 "name": "adversarial",
                 "epochs": alone,
-                "losses": ["reconstruction", *played, *matched],
+                "losses": [*likelihood, *played, *matched],
                 "learn": ["disc_*", "score*", "dec_*"],
             },
-            {"name": "together", "epochs": together, "losses": ["reconstruction", "kl", *played, *matched]},
+            {"name": "together", "epochs": together, "losses": [*likelihood, "kl", *played, *matched]},
         ],
         "train": {
             "optimizer": {

@@ -225,6 +225,42 @@ def test_nodes_that_cannot_be_aligned_are_refused_in_words(toys):
         graph_of(toys, "deep_cca", nodes=["embd_a", "embed_b"])
 
 
+def config_of(width, *, batch_size, **options):
+    return {
+        "modalities": {m: {"use": "modality/toys.vector", "with": {"size": 3}} for m in "ab"},
+        "nodes": {f"enc_{m}": {"use": "encoder/toys.mlp", "in": m, "with": {"width": width}} for m in "ab"},
+        "losses": {"align": {"use": "loss/deep_cca", "with": {"nodes": ["enc_*"], **options}}},
+        "stages": [{"name": "train", "epochs": 1, "losses": ["align"]}],
+        "train": {"batch_size": batch_size},
+    }
+
+
+def test_batches_too_small_for_the_widths_are_refused_in_words(toys):
+    toys.build(config_of(4, batch_size=9))
+    with pytest.raises(ConfigError) as caught:
+        toys.build(config_of(4, batch_size=8))
+    assert str(caught.value).splitlines() == [
+        "a batch has too few rows for the widths of the nodes: the correlations would mean nothing",
+        "  where: loss 'align', 'nodes'",
+        "  expected: 9 rows or more in a micro-batch, one more than the widths of 'enc_a' (4) and 'enc_b' (4) together",
+        "  actual: 8 rows: 8 a step",
+        "  fix: raise train.batch_size, or make the nodes' width smaller",
+    ]
+    with pytest.raises(ConfigError, match=r"(?s)'minimum'.*12 rows or more.*8 rows: 8 a step.*lower 'minimum'"):
+        toys.build(config_of(4, batch_size=8, minimum=12))
+    shared = config_of(4, batch_size=16)
+    shared["train"]["accumulate"] = 2
+    with pytest.raises(ConfigError, match=r"(?s)8 rows: 16 a step, shared by 2 micro-batches.*lower train.accumulate"):
+        toys.build(shared)
+
+
+def test_data_of_fewer_rows_than_the_widths_need_is_refused_before_training(toys):
+    model = toys.build(config_of(4, batch_size=64))
+    with pytest.raises(ConfigError, match=r"(?s)8 rows: 8 a step, of 8 rows of data.*train on more rows"):
+        model.fit({m: [[0.1 * i, 0.2, 0.3] for i in range(8)] for m in "ab"})
+    assert model.fit({m: [[0.1 * i, 0.2 * i**2, 0.3] for i in range(9)] for m in "ab"}).progress.step == 1
+
+
 def test_a_posterior_and_a_head_are_read_as_vectors(toys):
     config = {
         "modalities": {

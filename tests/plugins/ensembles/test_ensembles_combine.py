@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -143,10 +144,50 @@ def test_wrong_members_are_refused(members, words):
         Averaging(members).fit(X, Y)
 
 
+class Counts(GaussianNB):
+    """Say in ``fits`` that it has been trained."""
+
+    fits: ClassVar[list[int]] = []
+
+    def fit(self, rows, labels):
+        self.fits.append(len(rows))
+        return super().fit(rows, labels)
+
+
+@pytest.mark.parametrize("make", [WeightedAveraging, HardVoting])
 @pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0, 0.0]])
-def test_weights_that_do_not_fit_are_refused(weights):
+def test_weights_that_do_not_fit_are_refused_before_anything_is_trained(make, weights):
+    Counts.fits.clear()
     with pytest.raises(ConfigError, match="weights do not fit"):
-        WeightedAveraging(MEMBERS, weights=weights).fit(X, Y)
+        make([("a", Counts()), ("b", Counts()), ("c", Counts())], weights=weights).fit(X, Y)
+    assert not Counts.fits
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "value", "said"),
+    [
+        (Evidential, "strength", -1, ["strength is wrong", "expected: greater than 0", "actual: -1 (int)"]),
+        (GeometricAveraging, "floor", 0.0, ["floor is wrong", "actual: 0.0 (float)"]),
+        (HardVoting, "weights", [1, -1, 1], ["weights[1] is wrong", "actual: -1 (int)"]),
+        (HardVoting, "weights", 3, ["weights is wrong", "actual: 3 (int)"]),
+        (WeightedAveraging, "least", 1.0, ["least is wrong", "expected: less than 1"]),
+        (GreedySelection, "metric", "auc", ["metric is wrong", "expected: 'log_loss' or 'accuracy'", "'auc' (str)"]),
+        (Stacking, "cv", 1, ["cv is wrong", "expected: greater than or equal to 2", "actual: 1 (int)"]),
+        (Blending, "share", 1.5, ["share is wrong", "expected: less than 1", "actual: 1.5 (float)"]),
+    ],
+)
+def test_parameters_are_checked_in_fit_by_their_own_annotations(make, key, value, said):
+    ensemble = make(MEMBERS).set_params(**{key: value})  # as a search over parameters sets them
+    with pytest.raises(ConfigError) as caught:
+        ensemble.fit(X, Y)
+    for fragment in [f"ensemble {make.__name__}", *said]:
+        assert fragment in str(caught.value)
+
+
+def test_weights_may_be_an_array():
+    plain = HardVoting(MEMBERS, weights=[3.0, 1.0, 1.5]).fit(X, Y)
+    votes = HardVoting(MEMBERS).set_params(weights=np.array([3.0, 1.0, 1.5])).fit(X, Y)
+    np.testing.assert_array_equal(votes.predict(X), plain.predict(X))
 
 
 @pytest.mark.parametrize(

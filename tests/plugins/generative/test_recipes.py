@@ -98,7 +98,7 @@ def test_codes_of_the_aae_are_more_like_the_prior_than_the_autoencoders(toys, pl
 
 
 def test_the_bigan_infers_what_it_generated_from(toys):
-    model = trained(toys, "bigan", plane(512, seed=0), lr=4e-3, momentum=0.0, epochs=25)
+    model = trained(toys, "bigan", plane(512, seed=0), lr=4e-3, momentum=0.0, epochs=40)
     table = Prepared(Table(TEST), model.modalities)
     batch = collate([table[i] for i in range(len(table))], model.modalities)
     with torch.no_grad():
@@ -106,7 +106,7 @@ def test_the_bigan_infers_what_it_generated_from(toys):
         z, made = view["post"].z, {m: view[f"dec_{m}"].mean.data.tolist() for m in ("x", "y")}
     both = torch.corrcoef(torch.cat([z, model.latents(made)], 1).T)[:2, 2:]
     assert both.diagonal().min() > 0.8
-    assert error(model.reconstruct(TEST)["x"], TEST["x"]) < 0.4
+    assert error(model.reconstruct(TEST)["x"], TEST["x"]) < 0.3
 
 
 def test_samples_of_the_alpha_gan_cover_both_modes_and_agree(toys):

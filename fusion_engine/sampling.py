@@ -1,0 +1,70 @@
+"""Signals from a graph: from draws of the priors, from what posteriors infer, from points on a line between them."""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from fusion_engine.requests import decoder
+from fusion_engine.run import Run, fitted_draws, prior_draw
+from fusion_engine.values import Posterior, Signal
+
+
+def decode(run: Run, node: str, sample: bool) -> Signal:
+    """Return what a decoder makes in a run: a draw from its likelihood, or the mean."""
+    likelihood = run[node]
+    return cast(Signal, likelihood.sample(run.noise("sample", node)) if sample else likelihood.mean)
+
+
+def started(run: Run, priors: Iterable[str]) -> Run:
+    """Replay with z of every posterior drawn from the given fitted priors, else from the one it is trained with."""
+    b, noise, graph = len(run.batch), run.noise("generate"), run.graph
+    draws = {p: prior_draw(graph, p, b, noise.at(p)) for p in graph.wiring.of_kind("posterior")}
+    draws |= fitted_draws(graph, priors, b, noise)
+    return replayed(run, draws)
+
+
+def replayed(run: Run, posteriors: dict[str, Posterior]) -> Run:
+    """Replay with other posteriors, which are then present in every row."""
+    device = next(iter(run.batch.present.values())).device
+    everywhere = torch.ones(len(run.batch), dtype=torch.bool, device=device)
+    return run.replay(posteriors, present=dict.fromkeys(posteriors, everywhere))
+
+
+def singled(run: Run) -> Run:
+    """Keep one component of each posterior, and let every decoder work, also on rows that have nothing."""
+    return run.replay({p: run.one(p) for p in run.wiring.of_kind("posterior")})
+
+
+def between(ends: Run, path: Run) -> Run:
+    """Put points on the line from the first to the last row's latents into a run on as many rows as there are steps."""
+    steps = len(path.batch)
+    names = path.wiring.of_kind("posterior")
+    z = {p: cast(Posterior, ends[p]).one(None).z for p in names}
+    share = torch.linspace(0, 1, steps, device=next(iter(z.values())).device)[:, None]
+    drawn = {p: prior_draw(path.graph, p, steps, path.noise("path", p)) for p in names}
+    return replayed(path, {p: q.with_z((1 - share) * z[p][:1] + share * z[p][1:]) for p, q in drawn.items()})
+
+
+def signals(runs: Iterable[Run], names: Sequence[str], sample: bool) -> dict[str, Signal]:
+    """Decode the given modalities in every run, and join what the runs give."""
+    found: dict[str, list[Signal]] = {name: [] for name in names}
+    for run in runs if names else ():
+        for name in names:
+            found[name].append(decode(run, decoder(run.graph, name), sample))
+    return {name: join(parts) for name, parts in found.items()}
+
+
+def join(parts: Sequence[Signal]) -> Signal:
+    """Concatenate batches of signals, padding the shorter ones."""
+    n = max((s.mask.shape[1] for s in parts if s.mask is not None), default=0)
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(len(x), n - x.shape[1], *x.shape[2:])], 1) if x.shape[1] < n else x
+
+    if n == 0:
+        return Signal(torch.cat([s.data for s in parts]))
+    return Signal(
+        torch.cat([pad(s.data) for s in parts]), torch.cat([pad(s.mask) for s in parts if s.mask is not None])
+    )
