@@ -1,6 +1,6 @@
 """A recurrent GAN that composes in major and minor, judged by the rules that its melodies were made by.
 
-    python examples/06_melodies.py [--seed 0] [--epochs 25] [--out runs/melodies]
+    python examples/06_melodies.py [--seed 0] [--epochs 50] [--out runs/melodies]
 
 Written: figures.csv, a line a figure with seed, commit and seconds; melody WAVs with piano rolls beside them.
 
@@ -43,14 +43,14 @@ def kept(data, rows: list) -> dict[str, float]:
 def train(engine: Engine, data, seed: int, epochs: int):
     """A GAN whose generator hears the mode at every step."""
     parts = {"melody": "modality/music.melody", "mode": "modality/category"}
-    options = {"given": ["mode"], "length": 8, "latent": 4, "noise": 4, "width": 48, "lr": 3e-3, "epochs": epochs}
+    options = {"given": ["mode"], "length": 8, "latent": 4, "noise": 8, "width": 48, "r1": 1.0, "r2": 1.0, "epochs": epochs}
     return engine.recipe("recurrent_gan", parts, **options, train={"seed": seed, "ema_half_life": 1000}).fit(data.train)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("runs/melodies"))
     given = parser.parse_args()
     engine, version, start = Engine(), commit(), time.perf_counter()

@@ -223,9 +223,16 @@ def head_of(graph: Graph, name: str | None) -> str:
         FusionError: there is no such head.
     """
     known = heads(graph)
-    chosen = name or next(iter(known), None)
+    if not known:
+        raise FusionError(
+            "the model has no head that predicts",
+            expected="a head with 'out'" if name is None else f"the head {name!r}, with 'out'",
+            actual="heads: " + (", ".join(graph.wiring.of_kind("head")) or "none"),
+            fix="add one, such as {use: head/classification, in: ..., out: label}; decoders are asked by translate",
+        )
+    chosen = name or next(iter(known))
     if chosen not in known:
-        raise FusionError("the model has no such predicting head", actual=str(name), fix=nearest(str(name), known))
+        raise FusionError(f"the model has no predicting head {chosen!r}", fix=nearest(chosen, known))
     return chosen
 
 

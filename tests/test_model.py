@@ -226,7 +226,7 @@ def test_many_rows_are_evaluated_in_chunks_that_do_not_matter(trained: FusionMod
         (lambda m: m.translate({"x": [[1.0]]}, to="y"), r"another size\n  where: row 0, modality 'x'"),
         (lambda m: m.translate({}, to="y"), "no rows"),
         (lambda m: m.generate(2, given={"x": X}), "'x' has another number of samples\n  expected: 2\n  actual: 6"),
-        (lambda m: m.predict({"x": X}), "no such predicting head"),
+        (lambda m: m.predict({"x": X}), "no head that predicts"),
     ],
 )
 def test_wrong_use_is_refused_in_words(trained: FusionModel, use: Any, message: str) -> None:

@@ -1,15 +1,16 @@
 """The conformance kit: every rule of the contracts, proved for one component."""
 
 import random
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from fusion_engine.components import Modality
+from fusion_engine.config import Player
 from fusion_engine.entry import Entry
 from fusion_engine.errors import ConfigError, ContractError, FusionError, author_line, nearest, one_line
 from fusion_engine.kinds import KINDS
@@ -186,6 +187,7 @@ def check_component(
     kind: str | None = None,
     only: Collection[str] | None = None,
     skip: Mapping[str, str] | None = None,
+    players: Mapping[Player, Sequence[str]] | None = None,
 ) -> Report:
     """Prove every rule of the contracts for one component, the first that fails first.
 
@@ -197,6 +199,7 @@ def check_component(
         kind: of a metric or an ensemble, which no base class tells.
         only: the rules to try.
         skip: rules to leave out, each with its reason.
+        players: of the graph that a loss is given, where it needs others than the wiring tells.
 
     Raises:
         ContractError: a rule does not hold; ``rule`` names it.
@@ -204,7 +207,7 @@ def check_component(
     """
     registry = engine.registry if engine is not None else load_plugins().registry
     with _random_states_kept():
-        subject = _subject(component, config or {}, modality, registry, kind)
+        subject = replace(_subject(component, config or {}, modality, registry, kind), players=players)
         known = rules(subject.kind)
         for rule in [*(only or ()), *(skip or {})]:
             explain(subject.kind, rule)

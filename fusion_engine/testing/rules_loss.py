@@ -1,6 +1,6 @@
 """Rules of losses, on a small VAE-GAN with a classifier, made of toys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -44,11 +44,12 @@ NODES = f"the nodes of the kit's graph are {', '.join(_NODES)}"
 """What a loss can be told to look at."""
 
 
-def toy_graph() -> Graph:
+def toy_graph(players: Mapping[Player, Sequence[str]] | None = None) -> Graph:
     """Build a VAE-GAN of a vector, a ragged series and a label, with heads that predict: also tags, which are no input.
 
     Nodes: encode_vector, encode_series, posterior, decode_vector, decode_series, decode_label; judge_vector,
     judge_series, judge_label, judge, score; fused, classify and rank (the label), estimate (the vector), mark (tags).
+    ``players`` are those of a config, where the wiring does not tell them.
     """
     config = read_config(
         {
@@ -60,6 +61,7 @@ def toy_graph() -> Graph:
             },
             "nodes": _NODES,
             "losses": {"toy": {"use": "loss/toys.score", "with": {"score": "score"}}},
+            "players": {player: list(globs) for player, globs in (players or {}).items()},
         }
     )
     registry = toy_registry()
@@ -94,7 +96,7 @@ def with_names(keys: Iterable[str], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _make(subject: Subject) -> tuple[Graph, Loss]:
-    graph = toy_graph()
+    graph = toy_graph(subject.players)
     loss = subject.construct(graph)
     return graph, perturbed(loss)  # type: ignore[return-value]
 
@@ -118,7 +120,7 @@ def _term(graph: Graph, loss: Loss, batch: Batch, player: Player) -> tuple[Term,
 def config_round_trip(subject: Subject) -> None:
     """Its config, saved and read again, makes the same loss."""
     saved = check_config(subject)
-    graph = toy_graph()
+    graph = toy_graph(subject.players)
     one, other = (subject.construct(graph, config=c) for c in (subject.config, saved))
     other.load_state_dict(one.state_dict())
     for player in sorted(one.players):

@@ -1,7 +1,7 @@
 """One component under test: how it is constructed, in all the ways that it will be wired."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_type_hints
 
@@ -21,6 +21,7 @@ from fusion_engine.components import (
     Prior,
     TakesFeatures,
 )
+from fusion_engine.config import Player
 from fusion_engine.entry import Entry
 from fusion_engine.errors import FusionError, PluginError
 from fusion_engine.losses import Loss
@@ -58,6 +59,7 @@ class Subject:
         config: complete, of JSON's types.
         registry: of everything else.
         modality: the one to encode, decode or predict.
+        players: of the graph that a loss is given.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Subject:
     config: Mapping[str, Any]
     registry: Registry
     modality: Modality | None = None
+    players: Mapping[Player, Sequence[str]] | None = None
 
     def construct(self, *wiring: Any, config: Mapping[str, Any] | None = None, seed: int = 0) -> Any:
         """Construct it once."""

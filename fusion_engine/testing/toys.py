@@ -54,6 +54,7 @@ class ToyVector(NumberModality):
 
     encoder: ClassVar[str] = "encoder/toys.linear"
     decoder: ClassVar[str] = "decoder/toys.linear"
+    augmentations: ClassVar[tuple[str, ...]] = ("stretch",)
 
     def __init__(self, *, channels: Positive = 3) -> None:
         self.channels, self.shape = channels, (channels,)
@@ -75,6 +76,12 @@ class ToyVector(NumberModality):
     def example(self, b: int) -> Signal:
         """Make normal noise."""
         return Signal(_noise(b, *self.shape))
+
+    def augment(self, signal: Signal, name: str, noise: Noise) -> Signal:
+        """Multiply each number by one between a half and three halves."""
+        if name == "stretch":
+            return Signal(signal.data * (0.5 + noise.uniform(*self.shape, like=signal.data)))
+        return super().augment(signal, name, noise)
 
     def render(self, signal: Signal) -> list[Media]:
         """Write the numbers."""

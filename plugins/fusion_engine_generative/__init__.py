@@ -56,6 +56,7 @@ def _losses(registry: "Registry") -> None:
     registry.loss("wasserstein", "fusion_engine_generative.losses.games.wasserstein:Wasserstein")
     registry.loss("autoencoding", "fusion_engine_generative.losses.games.autoencoding:Autoencoding")
     registry.loss("introspective", "fusion_engine_generative.losses.introspective:Introspective")
+    registry.loss("consistency", "fusion_engine_generative.losses.consistency:Consistency")
     registry.loss("lecam", "fusion_engine_generative.losses.lecam:LeCam")
     registry.loss("feature_matching", "fusion_engine_generative.losses.feature_matching:FeatureMatching")
     registry.loss("mean_feature_matching", "fusion_engine_generative.losses.mean_feature_matching:MeanFeatureMatching")

@@ -23,8 +23,8 @@ class Melody(SequenceModality):
         data = [one-hot of rest, low .. high; log2(beats)]        [n c], c = high - low + 3, all but the last binary
 
     ``restore`` gives float32 [n 2]: the likeliest pitch and the beats. ``relax`` chooses one pitch a step going forward
-    and passes the gradient to the shares softmax(logit p) (straight-through: Bengio et al., 2013, arXiv:1308.3432), so that a
-    discriminator sees a melody of whole notes. ``render`` plays it, with sines, and draws a piano roll.
+    and passes the gradient to the shares softmax(logit p) (straight-through: Bengio et al., 2013, arXiv:1308.3432),
+    so that a discriminator sees a melody of whole notes. ``render`` plays it, with sines, and draws a piano roll.
 
     Args:
         length: the longest melody that fits; learned.

@@ -12,6 +12,8 @@ from screen import Screen, check, engine, read, read_table
 from torch import Tensor
 from torch.nn.functional import leaky_relu, silu
 
+from fusion_engine.data import Prepared
+
 CONFIG = """
 modalities:
   x: {use: modality/toys.vector, with: {size: 3}}
@@ -64,7 +66,7 @@ def test_both_networks_receive_the_adversarial_gradient() -> None:
 def test_generation_ends_with_the_refined_image() -> None:
     model = engine().build(read(CONFIG))
     graph = model.graph
-    (run,) = model.runs(model._empty(3), seed=5)
+    (run,) = model.runs(Prepared([{}, {}, {}], model.modalities), seed=5)
     with torch.no_grad():
         z = graph["mapping"]({"noise": run.features("noise")}, torch.ones(3, 1).bool())
         coarse = graph["coarse"](z.pooled, {}).mean

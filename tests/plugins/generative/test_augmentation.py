@@ -197,3 +197,19 @@ def test_data_without_augmentations_is_refused_in_words(engine, augment):
     }
     with pytest.raises(BuildError, match="augment"):
         engine.build(config)
+
+
+def test_consistency_compares_scores_of_the_same_rows_augmented_by_hand(toys):
+    part = {"use": "loss/consistency", "with": {"score": "score", "fake_weight": 0.25}}
+    graph = toys.build({**CONFIG, "losses": {"same": part}}).graph.double().train()
+    run = run_of(graph, "discriminator")
+    term = graph.loss("same")(run, "discriminator")
+    rows = PRESENT["x"] | PRESENT["y"]
+    expected = torch.zeros(int(rows.sum()), dtype=torch.double)
+    for view, weight in ((run.real(), 1.0), (run.fake("prior"), 0.25)):
+        moved = by_hand(view, ("stretch", "move"))
+        expected = expected + weight * (view.score("score") - moved.score("score")).pow(2)[rows]
+    torch.testing.assert_close(term.sum, expected.sum())
+    assert int(term.count) == int(rows.sum())
+    assert float(term.statistics["real"]) > 0 < float(term.statistics["fake"])
+    assert graph.loss("same").players == {"discriminator"}
