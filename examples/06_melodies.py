@@ -4,7 +4,9 @@
 
 Written: figures.csv, a line a figure with seed, commit and seconds; melody WAVs with piano rolls beside them.
 
-Result: RESULT
+Result, seed 0, 50 s of one core: every melody ends on the tonic, 99 % keep rests apart, 90 % of notes are in key, but
+only 50 % of the moves from note to note are the grammar's (85 % of shuffled real ones are): 2 % keep all rules.
+TSTR .89, TRTS .68, real on real .97; the order test's AUROC is .95, chance ends at .54.
 """
 
 import argparse
@@ -43,7 +45,16 @@ def kept(data, rows: list) -> dict[str, float]:
 def train(engine: Engine, data, seed: int, epochs: int):
     """A GAN whose generator hears the mode at every step."""
     parts = {"melody": "modality/music.melody", "mode": "modality/category"}
-    options = {"given": ["mode"], "length": 8, "latent": 4, "noise": 8, "width": 48, "r1": 1.0, "r2": 1.0, "epochs": epochs}
+    options = {
+        "given": ["mode"],
+        "length": 8,
+        "latent": 4,
+        "noise": 8,
+        "width": 48,
+        "r1": 1.0,
+        "r2": 1.0,
+        "epochs": epochs,
+    }
     return engine.recipe("recurrent_gan", parts, **options, train={"seed": seed, "ema_half_life": 1000}).fit(data.train)
 
 
@@ -70,7 +81,7 @@ def main() -> None:
     figures |= {"TSTR": ways.synthetic_to_real, "TRTS": ways.real_to_synthetic, "real": ways.real}
     order = order_test(model, data.test, "melody")
     figures |= {"order test": order.auroc, "order test, upper end of chance": order.high}
-    figures |= {"distinct": len({melody.round(1).tobytes() for melody in melodies}) / len(melodies)}
+    figures |= {"distinct": len({melody[:, 0].tobytes() for melody in melodies}) / len(melodies)}
 
     given.out.mkdir(parents=True, exist_ok=True)
     with (given.out / "figures.csv").open("w", newline="") as file:
