@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 
 from fusion_engine import Engine
@@ -88,7 +89,7 @@ def main() -> None:
         table = csv.writer(file)
         table.writerow(["name", "value", "seed", "commit", "seconds"])
         table.writerows([name, round(value, 4), given.seed, version, seconds] for name, value in figures.items())
-    for i, media in enumerate(model.modalities["melody"].render(made.take(np.arange(4)))):
+    for i, media in enumerate(model.modalities["melody"].render(made.take(torch.arange(4)))):
         path = media.save(given.out / f"{i}_{modes[i]}")
         path.with_suffix(".png").write_bytes(media.picture)
     print("\n".join(f"{name}: {value:.3f}" for name, value in figures.items()))

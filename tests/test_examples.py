@@ -19,7 +19,10 @@ ARGUMENTS = {
 }
 """Of examples that would take an hour without."""
 QUICK = {
-    "03_vae_gan_against_vae.py": ["--set", "evaluation.samples=100", "--set", "nodes.mixture.with.components=2"],
+    "03_vae_gan_against_vae.py": [
+        *("--set", "evaluation.samples=100", "--set", "evaluation.epochs=1"),
+        *("--set", "nodes.mixture.with.components=2"),
+    ],
     "07_modes.py": ["--set", "data.with.rows=500"],
 }
 """Further ones where no result is looked at."""

@@ -46,6 +46,7 @@ def test_scores_penalty_and_sign_are_means_over_the_rows_that_count(game):
     noise = Noise(Noise.of(6, 5).key, batch.index, batch.total)
     run, rows = Run(graph, batch, noise=noise, player="discriminator", sample=True), batch.present["x"]
     (real, r1), (fake, r2) = (v.score_and_gradient("score") for v in (run.real(), run.fake("prior")))
+    real, fake, r1, r2 = (x.detach() for x in (real, fake, r1, r2))
     assert found["game.real"] == pytest.approx(float(real[rows].mean()))
     assert found["game.fake"] == pytest.approx(float(fake[rows].mean()))
     assert found["game.penalty"] == pytest.approx(float((0.4 * r1 + 0.2 * r2)[rows].mean()))

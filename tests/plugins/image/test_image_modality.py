@@ -24,7 +24,11 @@ def test_plugin_registers_its_components_under_its_name():
     register_components(registry)
     assert sorted(registry.entries) == [
         "decoder/image.conv",
+        "decoder/image.dcgan",
+        "decoder/image.mlp",
         "encoder/image.conv",
+        "encoder/image.dcgan",
+        "encoder/image.mlp",
         "encoder/image.timm",
         "modality/image.image",
     ]

@@ -6,6 +6,7 @@ import pytest
 from fusion_engine import Engine, FusionModel
 from fusion_engine.order_test import order_test
 
+pytestmark = pytest.mark.slow
 LAG, STEPS = 2, 10
 RANDOM = np.random.default_rng(0)
 
@@ -33,9 +34,8 @@ def correlations(rows: list[np.ndarray]) -> dict[int, float]:
 
 @pytest.fixture(scope="module")
 def model() -> FusionModel:
-    train = {"batch_size": 32, "ema_half_life": 200}
-    options = {"latent": 4, "noise": 2, "width": 24, "length": STEPS, "lr": 4e-3, "epochs": 25}
-    made = Engine().recipe("recurrent_gan", {"x": "modality/sequence"}, **options, train=train)
+    options = {"latent": 4, "noise": 2, "width": 32, "length": STEPS, "epochs": 50}
+    made = Engine().recipe("recurrent_gan", {"x": "modality/sequence"}, **options, train={"ema_half_life": 500})
     return made.fit({"x": waves(512)})
 
 

@@ -29,10 +29,12 @@ def test_plugin_registers_its_components_under_its_name():
     register_components(registry)
     assert sorted(registry.entries) == [
         "decoder/sequence.conv",
+        "decoder/sequence.recurrent_generator",
         "decoder/sequence.rnn",
         "encoder/sequence.conv",
         "encoder/sequence.rnn",
         "encoder/sequence.transformer",
+        "loss/sequence.length",
         "modality/sequence.sequence",
         "modality/sequence.strokes",
     ]

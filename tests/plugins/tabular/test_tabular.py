@@ -17,10 +17,14 @@ def test_plugin_registers_its_components_under_its_name():
     registry = Registry("tabular")
     register_components(registry)
     assert sorted(registry.entries) == [
+        "dataset/tabular.gaussians",
+        "decoder/tabular.generator",
         "decoder/tabular.logits",
+        "decoder/tabular.mlp",
         "decoder/tabular.numbers",
         "decoder/tabular.tags",
         "encoder/tabular.embedding",
+        "encoder/tabular.mlp",
         "encoder/tabular.numbers",
         "encoder/tabular.tags",
         "modality/tabular.category",
