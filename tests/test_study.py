@@ -33,6 +33,12 @@ train: {batch_size: 32}
 """)
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances are means of few sets of samples: no value is looked at here."""
+    monkeypatch.setattr("fusion_engine.measuring.DRAWS", 2)
+
+
 def longer(steps: int) -> dict[str, Any]:
     changed = copy.deepcopy(SMALL)
     changed["stages"][0]["steps"] = steps
