@@ -20,6 +20,7 @@ from fusion_engine.report.sections import as_html
 from fusion_engine.report.shapes import shapes
 from fusion_engine.report.summary import number, summarise
 from fusion_engine.report.tiles import Shelf, Tile
+from fusion_engine.training.turns import is_statistic
 from fusion_engine.wiring import Wiring
 
 COLUMNS, STEPS = 8, 8
@@ -127,13 +128,17 @@ def _way(shelf: Shelf, found: gallery.Way) -> tuple[str, Sequence[Tile]]:
 
 
 def _charts(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str, Markup]]]]:
-    """Draw the losses of each player: title, last value, chart."""
+    """Draw the losses of each player, and behind them what it tells besides: title, last value, chart."""
     stages, found = spans(history), []
     for player, lines in curves(history).items():
-        drawn = [
-            (loss, number(points[-1].value), line_chart(loss, points, stages, player)) for loss, points in lines.items()
-        ]
-        found.append((player or "training", drawn))
+        for told in (False, True):
+            drawn = [
+                (loss, number(points[-1].value), line_chart(loss, points, stages, player))
+                for loss, points in lines.items()
+                if is_statistic(loss) == told
+            ]
+            if drawn:
+                found.append((f"{player or 'training'}: statistics" if told else player or "training", drawn))
     return found
 
 

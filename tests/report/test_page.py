@@ -17,7 +17,7 @@ from fusion_engine import Engine, FusionModel, Media
 from fusion_engine.report import gallery
 from fusion_engine.report.diagram import diagram
 from fusion_engine.report.facts import run_facts
-from fusion_engine.report.page import write_page
+from fusion_engine.report.page import _charts, write_page
 from fusion_engine.report.sections import as_html
 from fusion_engine.report.shapes import shapes
 
@@ -403,3 +403,15 @@ def test_facts_leave_out_what_is_not_known(model: FusionModel) -> None:
     assert run_facts(model) == {"seed": "0"}
     model.metrics |= {"seconds": 1.5, "steps": 7}
     assert run_facts(model, "abc") == {"seed": "0", "steps": "7", "training": "1.5 s", "commit": "abc"}
+
+
+def test_what_a_player_tells_stands_behind_what_it_minimises():
+    row = {"stage": "play", "epoch": 0, "step": 4, "discriminator/game": 0.5, "discriminator/game.real": 1.5}
+    row |= {"discriminator/gradient norm": 2.0, "generator/game": 0.7, "monitor/coverage": 0.9}
+    groups = {title: [name for name, _, _ in drawn] for title, drawn in _charts([row, {**row, "epoch": 1, "step": 8}])}
+    assert groups == {
+        "discriminator": ["game"],
+        "discriminator: statistics": ["game.real", "gradient norm"],
+        "generator": ["game"],
+        "monitor": ["coverage"],
+    }
