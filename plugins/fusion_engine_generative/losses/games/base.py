@@ -110,6 +110,35 @@ class Game(Loss):
         return real.detach().sign()
 
 
+class PlainGame(Game):
+    """A game that has no penalties unless its config gives it some.
+
+    Args:
+        score: the head to play on.
+        weight: of both players' terms.
+        r1, r2: gamma of the penalties; 0 for none.
+        decay: how many times the penalties fall over training.
+        every: pay the penalties on one step of so many, multiplied by it.
+        fakes: weight by source; default {prior: 1}.
+        augment: what the discriminator sees its inputs through; {} is all that there is, None nothing.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        score: str,
+        weight: Weight = 1.0,
+        r1: Weight = 0.0,
+        r2: Weight = 0.0,
+        decay: Annotated[float, Field(ge=1)] = 1.0,
+        every: Annotated[int, Field(ge=1)] = 1,
+        fakes: Fakes | None = None,
+        augment: Augment | None = None,
+    ) -> None:
+        super().__init__(graph, score, weight, (r1, r2, decay, every), fakes, augment)
+
+
 def _shares(graph: Graph, fakes: Mapping[Source, float] | None) -> dict[Source, float]:
     infers = bool(graph.wiring.of_kind("posterior"))
     chosen: dict[Source, float] = dict(fakes) if fakes else {"prior": 1.0}
