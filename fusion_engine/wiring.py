@@ -424,7 +424,8 @@ def _check_relative(config: RunConfig, stage: StageConfig, loss: str) -> None:
         return
     if other not in config.losses or other == loss:
         others = [name for name in config.losses if name != loss]
-        raise ConfigError(f"there is no other loss {other!r}", where=f"loss {loss!r}", fix=nearest(other, others))
+        fix = nearest(other, others) if others else "leave 'relative_to' out: there is no other loss"
+        raise ConfigError(f"there is no other loss {other!r}", where=f"loss {loss!r}", fix=fix)
     if other not in stage.losses:
         raise ConfigError(
             f"the loss {loss!r} is weighed relative to {other!r}, which the stage does not have",

@@ -16,13 +16,16 @@ ARGUMENTS = {
     "05_augment_scarce_data.py": ["--seeds", "1"],
     "03_vae_gan_against_vae.py": ["--seeds", "1", "--set", "data.with.pairings=1"],
     "07_modes.py": ["--seeds", "0", "--layouts", "ring"],
+    "08_against_multivae.py": ["--seeds", "1", "--models", "MMVAE+", "--set", "data.with.pairings=1"],
 }
 """Of examples that would take an hour without."""
+BRIEF = [
+    *("--set", "evaluation.samples=100", "--set", "evaluation.epochs=1"),
+    *("--set", "nodes.mixture.with.components=2"),
+]
 QUICK = {
-    "03_vae_gan_against_vae.py": [
-        *("--set", "evaluation.samples=100", "--set", "evaluation.epochs=1"),
-        *("--set", "nodes.mixture.with.components=2"),
-    ],
+    "03_vae_gan_against_vae.py": BRIEF,
+    "08_against_multivae.py": BRIEF,
     "07_modes.py": ["--set", "data.with.rows=500"],
 }
 """Further ones where no result is looked at."""

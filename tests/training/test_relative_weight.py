@@ -89,3 +89,10 @@ def test_what_it_is_relative_to_must_be_there(relative: str, losses: list[str], 
     }
     with pytest.raises(ConfigError, match=said):
         Engine().build(config)
+
+
+def test_a_loss_alone_has_none_to_be_relative_to():
+    game = {**CONFIG["losses"]["game"], "relative_to": "reconstruction"}
+    config = {**CONFIG, "losses": {"game": game}, "stages": [{"name": "play", "steps": 2, "losses": ["game"]}]}
+    with pytest.raises(ConfigError, match="leave 'relative_to' out: there is no other loss"):
+        Engine().build(config)

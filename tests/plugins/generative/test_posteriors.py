@@ -134,6 +134,18 @@ def test_random_subset_is_the_joint_and_the_product_over_the_drawn_subset():
         assert_normal(drawn.distribution, (1, row), *product([PRIOR, *held]))
 
 
+@pytest.mark.parametrize("share", [0.2, 0.0])
+def test_random_subset_weighs_the_joint_as_its_config_says(share):
+    given, noise = vectors(WIDTHS, 5), Noise.of(5, 3)
+    torch.manual_seed(1)
+    module = RandomSubsetPosterior(WIDTHS, latent=4, joint=share).double()
+    drawn, usual = infer(module, given).sampled(noise), infer(make(RandomSubsetPosterior), given).sampled(noise)
+    weights = torch.tensor([[share], [1 - share]]).double().expand(2, 5)
+    assert_close(drawn.weights, weights if share else weights[1])
+    assert_close(drawn.distribution.loc, usual.distribution.loc if share else usual.distribution.loc[1])
+    assert_close(drawn.distribution.scale, usual.distribution.scale if share else usual.distribution.scale[1])
+
+
 def test_mvae_is_the_joint_and_each_input_alone():
     module, given = make(MVAEPosterior), vectors(WIDTHS, 5)
     post = infer(module, given)
