@@ -332,6 +332,16 @@ class Prior(nn.Module, ABC):
     def fit(self, latents: Float[Tensor, "b z"]) -> None:
         """Learn from latents; a fixed prior has nothing to learn. What is learned is kept in buffers."""
 
+    def infer(self, posterior: Posterior) -> Posterior:
+        """Say what a trained model infers from a row with this prior in place of the one that it was trained with.
+
+        By default q(z given x) stays what it is.
+
+        Args:
+            posterior: one component a row, of what this prior is fitted to; of several, their latents concatenated.
+        """
+        return posterior
+
 
 Infer = Callable[[Mapping[str, Features], Tensor], Posterior]
 """A posterior's network as its prior sees it: (features, present [b m]) -> Posterior, not sampled."""

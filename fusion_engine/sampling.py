@@ -1,11 +1,13 @@
 """Signals from a graph: from draws of the priors, from what posteriors infer, from points on a line between them."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
+from fusion_engine.components import Prior
 from fusion_engine.requests import decoder
 from fusion_engine.run import Run, fitted_draws, prior_draw
 from fusion_engine.values import Posterior, Signal
@@ -33,8 +35,35 @@ def replayed(run: Run, posteriors: dict[str, Posterior]) -> Run:
 
 
 def singled(run: Run) -> Run:
-    """Keep one component of each posterior, and let every decoder work, also on rows that have nothing."""
-    return run.replay({p: run.one(p) for p in run.wiring.of_kind("posterior")})
+    """Keep one component of each posterior, as fitted priors see it, and let every decoder work, also on empty rows."""
+    chosen = {p: run.one(p) for p in run.wiring.of_kind("posterior")}
+    for name, posteriors in run.graph.fitted_priors().items():
+        chosen |= _informed(run, name, {p: chosen[p] for p in posteriors})
+    return run.replay(chosen)
+
+
+def _informed(run: Run, name: str, chosen: dict[str, Posterior]) -> dict[str, Posterior]:
+    """Let a fitted prior say what is inferred of the posteriors that it is of: nothing, where it leaves them alone."""
+    whole = _concatenated(list(chosen.values()))
+    informed = cast(Prior, run.graph[name]).infer(whole)
+    if informed is whole:
+        return {}
+    z = informed.sampled(run.noise("infer", name)).z if run.setting.sample else informed.z
+    parts = torch.split(z, [q.z.shape[-1] for q in chosen.values()], -1)
+    return {p: q.with_z(part) for (p, q), part in zip(chosen.items(), parts, strict=True)}
+
+
+def _concatenated(parts: Sequence[Posterior]) -> Posterior:
+    """Read several posteriors [b z_i] as one [b z], where all are normal; the first one says otherwise."""
+    first, *others = parts
+    if not others or not all(isinstance(d, Normal) for q in parts for d in (q.distribution, q.prior)):
+        return first
+
+    def joined(each: Iterable[Any]) -> Normal:
+        loc, scale = zip(*((d.loc, d.scale) for d in each), strict=True)
+        return Normal(torch.cat(loc, -1), torch.cat(scale, -1), validate_args=False)
+
+    return Posterior.of(joined(q.distribution for q in parts), joined(q.prior for q in parts))
 
 
 def between(ends: Run, path: Run) -> Run:

@@ -66,6 +66,7 @@ VARIANTS = [
     ("encoder/text.transformer", {"model": "electra", "width": 8, "config": {"embedding_size": 6}}),
     ("decoder/text.rnn", {"width": 8, "forget": 0.3}),
     ("decoder/text.transformer", {"width": 8, "layers": 1, "heads": 1, "forget": 0.3}),
+    ("prior/generative.mixture", {"latent": 3, "components": 4, "infer": True}),
     ("fusion/fusions.concat", {"depth": 2, "width": 8, "hidden": 6, "activation": "silu"}),
     ("fusion/fusions.attention_sum", {"width": 8, "hidden": 5}),
     ("fusion/fusions.multiplicative", {"width": 8, "rank": 3}),

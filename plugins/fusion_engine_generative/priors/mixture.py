@@ -1,6 +1,7 @@
 """A mixture of normals fitted to a trained posterior's latents: Ghosh et al. 2020, arXiv:1903.12436."""
 
-from typing import Annotated
+from functools import partial
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -8,18 +9,26 @@ from einops import einsum
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from fusion_engine import FusionError, Noise, Posterior, Prior
 
 REGULARISATION = 1e-4
 """Added to the variances, so that no component collapses onto one sample."""
+ROWS = 32
+"""How many rows' matrices [c z z] are held at once while they are multiplied."""
 
 
 class MixturePrior(Prior):
     """p(z) = sum_c weights[c] N(z; means[c], L[c] L[c]^T), fitted after training with full covariances.
 
-    A model trained with the prior N(0, I) fills only part of it; what is drawn from that part decodes better.
+    A model trained with the prior N(0, I) fills only part of it; what is drawn from that part decodes better. With
+    ``infer`` what a row lacks is filled in from that part too: in use, though never in training,
+
+        q(z | x) becomes q(z | x) p_fit(z) / p(z), normalised,
+
+    with p = N(0, I) the prior that q was trained with. Where x says little, q / p is flat and z is what is likely
+    beside what x does say, instead of the mean of all that could be. It is a mixture again, for q / p is Gaussian.
     Until ``fit`` the buffer ``fitted`` is False, every component is N(0, I), and so is the mixture. The shapes of the
     buffers follow from the config, whatever the fit found: components that are not used have weight zero.
     Axes: b batch, z latent, c components.
@@ -27,6 +36,7 @@ class MixturePrior(Prior):
     Args:
         latent: the width of z.
         components: the most that are fitted.
+        infer: whether translation, reconstruction and imputation use it too; the posteriors must be normal.
     """
 
     fits = True
@@ -36,9 +46,14 @@ class MixturePrior(Prior):
     fitted: Tensor
 
     def __init__(
-        self, *, latent: Annotated[int, Field(ge=1)] = 32, components: Annotated[int, Field(ge=1)] = 32
+        self,
+        *,
+        latent: Annotated[int, Field(ge=1)] = 32,
+        components: Annotated[int, Field(ge=1)] = 32,
+        infer: bool = False,
     ) -> None:
         super().__init__(latent)
+        self.infers = infer
         self.register_buffer("weights", torch.full([components], 1 / components))
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
@@ -59,6 +74,52 @@ class MixturePrior(Prior):
         eps = noise.at("point").normal(self.latent, like=self.means)
         z: Tensor = self.means[index] + einsum(self.factors[index], eps, "b i j, b j -> b i")
         return z
+
+    def infer(self, posterior: Posterior) -> Posterior:
+        """Put what is inferred [b z] under this prior; its z is the mean. Until ``fit`` nothing changes.
+
+        Raises:
+            FusionError: the posterior or the prior that it was trained with is not normal.
+        """
+        if not (self.infers and self.fitted):
+            return posterior
+        q, p = posterior.distribution, posterior.prior
+        if not (isinstance(q, Normal) and isinstance(p, Normal) and q.loc.shape[-1] == self.latent):
+            raise FusionError(
+                "a mixture cannot infer with this posterior",
+                expected="a Normal under a Normal prior",
+                actual=f"{type(q).__name__} under {type(p).__name__}",
+                fix="leave 'infer' out of the prior's config",
+            )
+        precision = (q.scale.double().pow(-2) - p.scale.double().pow(-2)).clamp(min=0)
+        moment = q.loc.double() * q.scale.double().pow(-2) - p.loc.double() * p.scale.double().pow(-2)
+        mixture = self._times(precision, moment.masked_fill(precision == 0, 0.0), q.loc.dtype)
+        own = self(len(q.loc)).distribution
+        return Posterior(mixture, own, mixture.mean, posterior.weights, sampler=partial(_drawn, mixture))
+
+    def _times(
+        self, precision: Float[Tensor, "b z"], moment: Float[Tensor, "b z"], dtype: torch.dtype
+    ) -> MixtureSameFamily:
+        """Multiply the mixture by exp(moment z - precision z^2 / 2), row by row, and normalise."""
+        used = self.weights > 0
+        means, factors = self.means[used].double(), self.factors[used].double()
+        inverse = torch.cholesky_inverse(factors)
+        pull = einsum(inverse, means, "c i j, c j -> c i")
+        constant = self.weights[used].double().log() - factors.diagonal(dim1=-1, dim2=-2).log().sum(-1)
+        constant = constant - (means * pull).sum(-1) / 2
+        parts = []
+        for rows in range(0, len(moment), ROWS):
+            here = slice(rows, rows + ROWS)
+            factor = torch.linalg.cholesky(inverse + torch.diag_embed(precision[here])[:, None])
+            total = pull + moment[here][:, None]
+            loc = torch.cholesky_solve(total[..., None], factor)[..., 0]
+            volume = factor.diagonal(dim1=-1, dim2=-2).log().sum(-1)
+            eye = torch.eye(self.latent, dtype=factor.dtype, device=factor.device).expand_as(factor)
+            spread = torch.linalg.cholesky(torch.cholesky_solve(eye, factor))
+            parts.append((constant - volume + (total * loc).sum(-1) / 2, loc, spread))
+        logits, loc, spread = (torch.cat(each).to(dtype) for each in zip(*parts, strict=True))
+        components = MultivariateNormal(loc, scale_tril=spread, validate_args=False)
+        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
     @torch.no_grad()
     def fit(self, latents: Float[Tensor, "b z"]) -> None:
@@ -83,6 +144,18 @@ class MixturePrior(Prior):
         self.factors.copy_(torch.eye(self.latent).expand_as(self.factors))
         self.factors[:used] = torch.linalg.cholesky(torch.from_numpy(covariances)).to(self.factors)
         self.fitted.fill_(True)
+
+
+def _drawn(mixture: MixtureSameFamily, noise: Noise) -> Float[Tensor, "b z"]:
+    """Draw a component of each row's own mixture by weight, and a point from it."""
+    components = cast(MultivariateNormal, mixture.component_distribution)
+    cumulated = mixture.mixture_distribution.probs.cumsum(-1)
+    u = noise.at("component").uniform(like=cumulated)[:, None]
+    index = (cumulated <= u * cumulated[:, -1:]).sum(-1)
+    rows = torch.arange(len(index), device=index.device)
+    eps = noise.at("point").normal(components.loc.shape[-1], like=components.loc)
+    z: Tensor = components.loc[rows, index] + einsum(components.scale_tril[rows, index], eps, "b i j, b j -> b i")
+    return z
 
 
 def _expectation_maximisation(x: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from sklearn.mixture import GaussianMixture
 from torch.distributions import MixtureSameFamily, MultivariateNormal, Normal
 from torch.testing import assert_close
 
-from fusion_engine import FusionError, Noise
+from fusion_engine import FusionError, Noise, Posterior
 from fusion_engine_generative.priors.mixture import REGULARISATION, MixturePrior
 from fusion_engine_generative.priors.normal import StandardNormal
 
@@ -152,3 +152,71 @@ def test_draws_are_the_same_however_the_rows_are_split():
         prior(len(rows)).sampled(Noise(4, rows, 10)).z for rows in (torch.arange(0, 10, 2), torch.arange(1, 10, 2))
     ]
     assert_close(torch.stack(parts, 1).flatten(0, 1), whole)
+
+
+def grid(n=401, reach=12.0):
+    axis = torch.linspace(-reach, reach, n, dtype=torch.float64)
+    return torch.cartesian_prod(axis, axis), float((axis[1] - axis[0]) ** 2)
+
+
+def informed(loc, scale, infer=True):
+    """A mixture fitted to the blobs, and a posterior under N(0, I)."""
+    prior = MixturePrior(latent=2, components=3, infer=infer)
+    prior.fit(blobs())
+    loc, scale = torch.tensor(loc).double(), torch.tensor(scale).double()
+    return prior.double(), Posterior.of(Normal(loc, scale), Normal(torch.zeros_like(loc), torch.ones_like(loc)))
+
+
+def test_inference_under_the_mixture_is_the_product_of_densities_on_a_grid():
+    prior, q = informed([[0.0, 0.0], [-2.0, 0.3], [0.1, 2.0]], [[1.0, 1.0], [0.7, 0.95], [0.9, 0.4]])
+    found = prior.infer(q)
+    points, area = grid()
+    for row in range(3):
+        log_q = Normal(q.distribution.loc[row], q.distribution.scale[row]).log_prob(points).sum(-1)
+        log_p = Normal(0.0, 1.0).log_prob(points).sum(-1)
+        log_mixture = prior(len(points)).distribution.log_prob(points)
+        density = (log_mixture + log_q - log_p).exp()
+        density = density / (density.sum() * area)
+        assert_close(found.z[row], (density[:, None] * points).sum(0) * area, atol=1e-4, rtol=1e-4)
+        own = MixtureSameFamily(
+            torch.distributions.Categorical(found.distribution.mixture_distribution.probs[row]),
+            MultivariateNormal(
+                found.distribution.component_distribution.loc[row],
+                scale_tril=found.distribution.component_distribution.scale_tril[row],
+            ),
+        )
+        assert_close(own.log_prob(points).exp(), density, atol=1e-6, rtol=1e-4)
+
+
+def test_what_says_nothing_infers_the_mixture_itself_and_what_is_sharp_stays():
+    prior, q = informed([[0.0, 0.0], [3.0, -1.0]], [[1.0, 1.0], [1e-3, 1e-3]])
+    found = prior.infer(q)
+    assert_close(found.z[0], (prior.weights[:, None] * prior.means).sum(0))
+    assert_close(found.z[1], torch.tensor([3.0, -1.0]).double(), atol=1e-3, rtol=0)
+
+
+def test_draws_of_what_is_inferred_have_its_mean_and_covariance():
+    n = 20000
+    prior, q = informed([[-2.0, 0.3]] * n, [[0.7, 0.95]] * n)
+    found = prior.infer(q)
+    z = found.sampled(Noise.of(n, seed=2)).z
+    assert_close(z.mean(0), found.z[0], atol=0.03, rtol=0)
+    assert_close(z.var(0), found.distribution.variance[0], atol=0.05, rtol=0)
+    assert not torch.equal(z, found.sampled(Noise.of(n, seed=3)).z)
+
+
+def test_inference_is_left_alone_until_the_mixture_is_fitted_and_where_it_is_not_asked():
+    q = informed([[0.0, 0.0]], [[1.0, 1.0]])[1]
+    assert MixturePrior(latent=2, infer=True).infer(q) is q
+    prior, _ = informed([[0.0, 0.0]], [[1.0, 1.0]], infer=False)
+    assert prior.infer(q) is q
+
+
+def test_a_posterior_that_is_not_normal_is_refused_in_words():
+    prior, _ = informed([[0.0, 0.0]], [[1.0, 1.0]])
+    loc = torch.zeros(1, 2).double()
+    laplace = torch.distributions.Laplace(loc, loc + 1)
+    with pytest.raises(FusionError, match="a mixture cannot infer") as caught:
+        prior.infer(Posterior.of(laplace, laplace))
+    assert "Laplace under Laplace" in str(caught.value)
+    assert "leave 'infer' out" in str(caught.value)

@@ -1,0 +1,86 @@
+"""What is inferred in use under a fitted prior: z of one posterior or of several, and what is decoded from it."""
+
+import pytest
+import torch
+from torch.distributions import Normal
+from torch.testing import assert_close
+
+from fusion_engine import Posterior, sampling
+
+NODES = {
+    "enc_a": {"use": "encoder/toys.mlp", "in": "a"},
+    "enc_b": {"use": "encoder/toys.mlp", "in": "b"},
+    "post": {"use": "posterior/poe", "in": ["enc_a", "enc_b"], "with": {"latent": 3}},
+    "own": {"use": "posterior/gaussian", "in": "enc_b", "with": {"latent": 2}},
+    "dec_a": {"use": "decoder/toys.mlp", "in": {"z": ["post", "own"]}, "out": "a"},
+    "dec_b": {"use": "decoder/toys.mlp", "in": {"z": "post"}, "out": "b"},
+}
+
+
+def fitted(toys, of, infer=True):
+    torch.manual_seed(0)
+    prior = {"use": "prior/mixture", "of": of, "with": {"components": 4, "infer": infer}}
+    config = {
+        "modalities": {m: {"use": "modality/toys.vector", "with": {"size": n}} for m, n in {"a": 4, "b": 2}.items()},
+        "nodes": {**NODES, "mixture": prior},
+        "losses": {"reconstruction": {"use": "loss/reconstruction"}, "kl": {"use": "loss/kl"}},
+        "stages": [{"name": "train", "steps": 30, "losses": ["reconstruction", "kl"]}],
+        "train": {"batch_size": 64},
+    }
+    model = toys.build(config)
+    group = torch.randint(2, (200, 1)) * 4.0 - 2
+    rows = {"a": (group + 0.3 * torch.randn(200, 4)).tolist(), "b": (group + 0.3 * torch.randn(200, 2)).tolist()}
+    return model.fit(rows), rows
+
+
+def of_normals(*parts):
+    def joined(name):
+        pairs = [(getattr(q, name).loc, getattr(q, name).scale) for q in parts]
+        return Normal(*(torch.cat(each, -1) for each in zip(*pairs, strict=True)))
+
+    return Posterior.of(joined("distribution"), joined("prior"))
+
+
+@pytest.mark.parametrize("of", ["post", ["post", "own"]])
+def test_translation_decodes_what_is_inferred_under_the_fitted_prior(toys, of):
+    model, rows = fitted(toys, of)
+    given = {"b": rows["b"][:8]}
+    (run,) = model.runs(given)
+    names = [of] if isinstance(of, str) else of
+    informed = model.graph["mixture"].infer(of_normals(*(run[p] for p in names)))
+    z = dict(zip(names, torch.split(informed.z, [model.graph[p].latent for p in names], -1), strict=True))
+    used = [z.get(p, run[p].z) for p in ("post", "own")]
+    expected = model.graph["dec_a"](torch.cat(used, -1), {}).mean.data
+    assert_close(model.translated_signals(given, ["a"])["a"].data, expected)
+    plain = model.graph["dec_a"](torch.cat([run["post"].z, run["own"].z], -1), {}).mean.data
+    assert (expected - plain).abs().max() > 1e-3
+    assert_close(sampling.singled(run)["own"].distribution.loc, run["own"].distribution.loc)
+
+
+def test_latents_and_the_fit_itself_are_those_of_the_posterior(toys):
+    model, rows = fitted(toys, "post")
+    (run,) = model.runs({m: rows[m][:8] for m in rows})
+    assert torch.equal(model.latents({m: rows[m][:8] for m in rows}, "post"), run["post"].z)
+    before = {n: b.clone() for n, b in model.graph["mixture"].named_buffers()}
+    model.fit_priors(model.prepare(rows))
+    assert all(torch.equal(b, before[n]) for n, b in model.graph["mixture"].named_buffers())
+
+
+def test_draws_differ_by_seed_and_a_saved_model_infers_the_same(toys, tmp_path):
+    model, rows = fitted(toys, "post")
+    given = {"b": rows["b"][:8]}
+    draws = [model.translated_signals(given, ["a"], sample=True, seed=s)["a"].data for s in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    again = toys.load(model.save(tmp_path / "model"))
+    assert torch.equal(
+        again.translated_signals(given, ["a"])["a"].data, model.translated_signals(given, ["a"])["a"].data
+    )
+
+
+def test_without_infer_translation_is_that_of_the_posterior(toys):
+    model, rows = fitted(toys, "post", infer=False)
+    given = {"b": rows["b"][:8]}
+    (run,) = model.runs(given)
+    plain = model.graph["dec_a"](torch.cat([run["post"].z, run["own"].z], -1), {}).mean.data
+    assert torch.equal(model.translated_signals(given, ["a"])["a"].data, plain)
