@@ -100,6 +100,16 @@ def test_jmvae_kl_brings_the_experts_to_the_joint_in_whole_rows_alone(toys):
     assert all(g.abs().sum() > 0 for g in gradients)
 
 
+def test_a_detached_joint_is_a_target_that_experts_and_encoders_learn(toys):
+    graph = graph_of(toys, "jmvae", "jmvae_kl", detach=True)
+    term = term_of(graph)[1]
+    assert_close(term.sum, term_of(graph_of(toys, "jmvae", "jmvae_kl"))[1].sum)
+    named = dict(graph["post"].named_parameters()) | dict(graph["enc_x"].named_parameters(prefix="encoder"))
+    found = torch.autograd.grad(term.sum, list(named.values()), allow_unused=True)
+    assert {n for n, g in zip(named, found, strict=True) if g is None} == {"joint.weight", "joint.bias"}
+    assert all(g.abs().sum() > 0 for g in found if g is not None)
+
+
 @pytest.mark.parametrize("loss", ["jensen_shannon", "total_correlation", "jmvae_kl"])
 def test_a_posterior_without_experts_is_refused_when_it_is_named(toys, loss):
     with pytest.raises(BuildError, match="own has none"):
