@@ -320,6 +320,8 @@ class Prior(nn.Module, ABC):
     """True where ``fit`` learns something; such a prior may be wired ``of`` one posterior or several."""
     trains: ClassVar[bool] = False
     """True where it learns with the posterior that it is wired ``of``."""
+    draws: int = 1
+    """How many draws of the posteriors a row ``fit`` is given."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()

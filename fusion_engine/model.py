@@ -121,9 +121,9 @@ class FusionModel:
         """Fit every prior that is wired ``of`` posteriors to draws from them on the given rows."""
         training = {module: module.training for module in self.graph.modules()}
         for name, posteriors in self.graph.fitted_priors().items():
-            z = self.latents(rows, posteriors, sample=True)
             prior = cast(Any, self.graph[name])
-            prior.fit(z.to(self.device))
+            draws = [self.latents(rows, posteriors, sample=True, seed=seed) for seed in range(prior.draws)]
+            prior.fit(torch.cat(draws).to(self.device))
         for module, mode in training.items():
             module.training = mode
 

@@ -17,9 +17,9 @@ NODES = {
 }
 
 
-def fitted(toys, of, infer=True):
+def fitted(toys, of, infer=True, **more):
     torch.manual_seed(0)
-    prior = {"use": "prior/mixture", "of": of, "with": {"components": 4, "infer": infer}}
+    prior = {"use": "prior/mixture", "of": of, "with": {"components": 4, "infer": infer, **more}}
     config = {
         "modalities": {m: {"use": "modality/toys.vector", "with": {"size": n}} for m, n in {"a": 4, "b": 2}.items()},
         "nodes": {**NODES, "mixture": prior},
@@ -84,3 +84,14 @@ def test_without_infer_translation_is_that_of_the_posterior(toys):
     (run,) = model.runs(given)
     plain = model.graph["dec_a"](torch.cat([run["post"].z, run["own"].z], -1), {}).mean.data
     assert torch.equal(model.translated_signals(given, ["a"])["a"].data, plain)
+
+
+def test_several_draws_a_row_hold_more_components(toys):
+    model, rows = fitted(toys, "post", infer=False, components=200, draws=5)
+    assert int((fitted(toys, "post", infer=False, components=200)[0].graph["mixture"].weights > 0).sum()) == 50
+    z = torch.cat([model.latents(rows, "post", sample=True, seed=seed) for seed in range(5)])
+    again = type(model.graph["mixture"])(latent=3, components=200)
+    again.fit(z)
+    assert int((again.weights > 0).sum()) == 200
+    for name, buffer in model.graph["mixture"].named_buffers():
+        assert torch.equal(buffer, again.get_buffer(name))

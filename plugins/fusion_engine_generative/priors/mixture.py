@@ -36,6 +36,7 @@ class MixturePrior(Prior):
     Args:
         latent: the width of z.
         components: the most that are fitted.
+        draws: of the posteriors a row, that it is fitted to: more of them hold more components.
         infer: whether translation, reconstruction and imputation use it too; the posteriors must be normal.
     """
 
@@ -50,10 +51,11 @@ class MixturePrior(Prior):
         *,
         latent: Annotated[int, Field(ge=1)] = 32,
         components: Annotated[int, Field(ge=1)] = 32,
+        draws: Annotated[int, Field(ge=1)] = 1,
         infer: bool = False,
     ) -> None:
         super().__init__(latent)
-        self.infers = infer
+        self.draws, self.infers = draws, infer
         self.register_buffer("weights", torch.full([components], 1 / components))
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
