@@ -54,10 +54,10 @@ def _informed(run: Run, name: str, chosen: dict[str, Posterior]) -> dict[str, Po
 
 
 def _concatenated(parts: Sequence[Posterior]) -> Posterior:
-    """Read several posteriors [b z_i] as one [b z], where all are normal; the first one says otherwise."""
-    first, *others = parts
-    if not others or not all(isinstance(d, Normal) for q in parts for d in (q.distribution, q.prior)):
-        return first
+    """Read several posteriors [b z_i] as one [b z] if all are normal; else return one that is not, to be told of."""
+    other = next((q for q in parts if not (isinstance(q.distribution, Normal) and isinstance(q.prior, Normal))), None)
+    if len(parts) == 1 or other is not None:
+        return other or parts[0]
 
     def joined(each: Iterable[Any]) -> Normal:
         loc, scale = zip(*((d.loc, d.scale) for d in each), strict=True)

@@ -1,5 +1,6 @@
 """The benchmark's plugin against MultiVae itself: the same losses, gradients and encodings."""
 
+import sys
 from pathlib import Path
 from runpy import run_path
 
@@ -166,6 +167,13 @@ def test_only_whole_rows_count(own):
 def test_what_is_missing_is_said(own):
     with pytest.raises(BuildError, match=r"MMVAE.* has a private latent of each modality; 'enc_a' has none"):
         graph_of(own, "mmvae_plus", private=False)
+
+
+def test_without_multivae_it_is_said_how_to_install_it(own, monkeypatch):
+    monkeypatch.setitem(sys.modules, "multivae.models", None)
+    with pytest.raises(BuildError, match="MultiVae is not installed") as caught:
+        graph_of(own, "mopoe")
+    assert 'pip install "fusion-engine[benchmark]"' in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ class MultiVaeLoss(Loss):
         options: further keys of MultiVae's config of the model, such as ``{beta: 2.5}``; its defaults where not named.
 
     Raises:
-        BuildError: the posterior is of another kind, or an encoder, decoder or private latent is missing.
+        BuildError: the posterior is of another kind, an encoder, decoder or private latent is missing, or MultiVae is.
     """
 
     def __init__(
@@ -215,7 +215,11 @@ class MultiVaeLoss(Loss):
         return Term(out.loss_sum, rows.sum())
 
     def _build(self, graph: Graph, shared: MultiVaePosterior, options: dict[str, Any]) -> Any:
-        from multivae.models import MVTCAE, MMVAEPlus, MMVAEPlusConfig, MoPoE, MoPoEConfig, MVTCAEConfig
+        try:
+            from multivae.models import MVTCAE, MMVAEPlus, MMVAEPlusConfig, MoPoE, MoPoEConfig, MVTCAEConfig
+        except ImportError as error:
+            fix = 'pip install "fusion-engine[benchmark]"'
+            raise BuildError("MultiVae is not installed", actual=str(error), fix=fix) from error
 
         made, config = {
             "mopoe": (MoPoE, MoPoEConfig),

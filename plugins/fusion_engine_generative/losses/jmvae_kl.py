@@ -1,14 +1,14 @@
 """The term that brings single-input experts to the joint, of the JMVAE-kl: Suzuki et al. 2016, arXiv:1611.01891."""
 
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from einops import rearrange
 from pydantic import Field
-from torch.distributions import Normal
+from torch import Tensor
 
-from fusion_engine import Graph, Loss, Player, Posterior, Run, Term
+from fusion_engine import Graph, Loss, Player, Run, Term, map_distribution
 from fusion_engine_generative.losses.divergences import Experts, to_experts
 
 
@@ -53,12 +53,8 @@ class JMVAEKL(Loss):
         total = torch.zeros(len(run.batch), device=rows.device)
         for posterior, experts, present in self.experts.of(run):
             whole = rearrange(present.all(1), "b -> 1 b").expand(present.shape[1], -1)
-            target = _fixed(posterior) if self.detach else posterior
-            total = total + to_experts(target, experts, whole.to(experts.loc.dtype))
+            if self.detach:
+                fixed = map_distribution(posterior.distribution, Tensor.detach)
+                posterior = replace(posterior, distribution=fixed)
+            total = total + to_experts(posterior, experts, whole.to(experts.loc.dtype))
         return Term.of(total, rows)
-
-
-def _fixed(posterior: Posterior) -> Posterior:
-    """Cut the distribution from the networks that made it."""
-    q = cast(Normal, posterior.distribution)
-    return replace(posterior, distribution=Normal(q.loc.detach(), q.scale.detach(), validate_args=False))

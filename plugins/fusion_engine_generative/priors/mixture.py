@@ -70,12 +70,8 @@ class MixturePrior(Prior):
 
     def sample(self, noise: Noise) -> Float[Tensor, "b z"]:
         """Draw a component by weight and a point from it."""
-        cumulated = self.weights.cumsum(0)
-        u = noise.at("component").uniform(1, like=self.weights)
-        index = (cumulated <= u * cumulated[-1]).sum(-1)
-        eps = noise.at("point").normal(self.latent, like=self.means)
-        z: Tensor = self.means[index] + einsum(self.factors[index], eps, "b i j, b j -> b i")
-        return z
+        b, (c, z) = len(noise.index), self.means.shape
+        return _drawn(self.weights.expand(b, c), self.means.expand(b, c, z), self.factors.expand(b, c, z, z), noise)
 
     def infer(self, posterior: Posterior) -> Posterior:
         """Put what is inferred [b z] under this prior; its z is the mean. Until ``fit`` nothing changes.
@@ -97,7 +93,9 @@ class MixturePrior(Prior):
         moment = q.loc.double() * q.scale.double().pow(-2) - p.loc.double() * p.scale.double().pow(-2)
         mixture = self._times(precision, moment.masked_fill(precision == 0, 0.0), q.loc.dtype)
         own = self(len(q.loc)).distribution
-        return Posterior(mixture, own, mixture.mean, posterior.weights, sampler=partial(_drawn, mixture))
+        parts = cast(MultivariateNormal, mixture.component_distribution)
+        sampler = partial(_drawn, mixture.mixture_distribution.probs, parts.loc, parts.scale_tril)
+        return Posterior(mixture, own, mixture.mean, posterior.weights, sampler=sampler)
 
     def _times(
         self, precision: Float[Tensor, "b z"], moment: Float[Tensor, "b z"], dtype: torch.dtype
@@ -118,8 +116,9 @@ class MixturePrior(Prior):
             volume = factor.diagonal(dim1=-1, dim2=-2).log().sum(-1)
             eye = torch.eye(self.latent, dtype=factor.dtype, device=factor.device).expand_as(factor)
             spread = torch.linalg.cholesky(torch.cholesky_solve(eye, factor))
-            parts.append((constant - volume + (total * loc).sum(-1) / 2, loc, spread))
-        logits, loc, spread = (torch.cat(each).to(dtype) for each in zip(*parts, strict=True))
+            logits = constant - volume + (total * loc).sum(-1) / 2
+            parts.append([x.to(dtype) for x in (logits, loc, spread)])
+        logits, loc, spread = (torch.cat(each) for each in zip(*parts, strict=True))
         components = MultivariateNormal(loc, scale_tril=spread, validate_args=False)
         return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
@@ -148,15 +147,16 @@ class MixturePrior(Prior):
         self.fitted.fill_(True)
 
 
-def _drawn(mixture: MixtureSameFamily, noise: Noise) -> Float[Tensor, "b z"]:
-    """Draw a component of each row's own mixture by weight, and a point from it."""
-    components = cast(MultivariateNormal, mixture.component_distribution)
-    cumulated = mixture.mixture_distribution.probs.cumsum(-1)
-    u = noise.at("component").uniform(like=cumulated)[:, None]
+def _drawn(
+    weights: Float[Tensor, "b c"], means: Float[Tensor, "b c z"], factors: Float[Tensor, "b c z z"], noise: Noise
+) -> Float[Tensor, "b z"]:
+    """Draw a component of each row's mixture by weight, and a point from it."""
+    cumulated = weights.cumsum(-1)
+    u = noise.at("component").uniform(1, like=weights)
     index = (cumulated <= u * cumulated[:, -1:]).sum(-1)
     rows = torch.arange(len(index), device=index.device)
-    eps = noise.at("point").normal(components.loc.shape[-1], like=components.loc)
-    z: Tensor = components.loc[rows, index] + einsum(components.scale_tril[rows, index], eps, "b i j, b j -> b i")
+    eps = noise.at("point").normal(means.shape[-1], like=means)
+    z: Tensor = means[rows, index] + einsum(factors[rows, index], eps, "b i j, b j -> b i")
     return z
 
 
