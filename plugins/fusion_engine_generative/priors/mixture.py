@@ -1,7 +1,6 @@
 """A mixture of normals fitted to a trained posterior's latents: Ghosh et al. 2020, arXiv:1903.12436."""
 
-from functools import partial
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from fusion_engine import FusionError, Noise, Posterior, Prior
+from fusion_engine_generative.priors.informed import InformedMixture
 
 REGULARISATION = 1e-4
 """Added to the variances, so that no component collapses onto one sample."""
-ROWS = 32
-"""How many rows' matrices [c z z] are held at once while they are multiplied."""
 
 
 class MixturePrior(Prior):
@@ -70,8 +68,11 @@ class MixturePrior(Prior):
 
     def sample(self, noise: Noise) -> Float[Tensor, "b z"]:
         """Draw a component by weight and a point from it."""
-        b, (c, z) = len(noise.index), self.means.shape
-        return _drawn(self.weights.expand(b, c), self.means.expand(b, c, z), self.factors.expand(b, c, z, z), noise)
+        cumulated = self.weights.cumsum(-1)
+        u = noise.at("component").uniform(1, like=cumulated)
+        index = (cumulated <= u * cumulated[-1]).sum(-1)
+        eps = noise.at("point").normal(self.latent, like=self.means)
+        return self.means[index] + einsum(self.factors[index], eps, "b i j, b j -> b i")
 
     def infer(self, posterior: Posterior) -> Posterior:
         """Put what is inferred [b z] under this prior; its z is the mean. Until ``fit`` nothing changes.
@@ -91,36 +92,10 @@ class MixturePrior(Prior):
             )
         precision = (q.scale.double().pow(-2) - p.scale.double().pow(-2)).clamp(min=0)
         moment = q.loc.double() * q.scale.double().pow(-2) - p.loc.double() * p.scale.double().pow(-2)
-        mixture = self._times(precision, moment.masked_fill(precision == 0, 0.0), q.loc.dtype)
-        own = self(len(q.loc)).distribution
-        parts = cast(MultivariateNormal, mixture.component_distribution)
-        sampler = partial(_drawn, mixture.mixture_distribution.probs, parts.loc, parts.scale_tril)
-        return Posterior(mixture, own, mixture.mean, posterior.weights, sampler=sampler)
-
-    def _times(
-        self, precision: Float[Tensor, "b z"], moment: Float[Tensor, "b z"], dtype: torch.dtype
-    ) -> MixtureSameFamily:
-        """Multiply the mixture by exp(moment z - precision z^2 / 2), row by row, and normalise."""
-        used = self.weights > 0
-        means, factors = self.means[used].double(), self.factors[used].double()
-        inverse = torch.cholesky_inverse(factors)
-        pull = einsum(inverse, means, "c i j, c j -> c i")
-        constant = self.weights[used].double().log() - factors.diagonal(dim1=-1, dim2=-2).log().sum(-1)
-        constant = constant - (means * pull).sum(-1) / 2
-        parts = []
-        for rows in range(0, len(moment), ROWS):
-            here = slice(rows, rows + ROWS)
-            factor = torch.linalg.cholesky(inverse + torch.diag_embed(precision[here])[:, None])
-            total = pull + moment[here][:, None]
-            loc = torch.cholesky_solve(total[..., None], factor)[..., 0]
-            volume = factor.diagonal(dim1=-1, dim2=-2).log().sum(-1)
-            eye = torch.eye(self.latent, dtype=factor.dtype, device=factor.device).expand_as(factor)
-            spread = torch.linalg.cholesky(torch.cholesky_solve(eye, factor))
-            logits = constant - volume + (total * loc).sum(-1) / 2
-            parts.append([x.to(dtype) for x in (logits, loc, spread)])
-        logits, loc, spread = (torch.cat(each) for each in zip(*parts, strict=True))
-        components = MultivariateNormal(loc, scale_tril=spread, validate_args=False)
-        return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+        moment, used = moment.masked_fill(precision == 0, 0.0), self.weights > 0
+        found = InformedMixture(self.weights[used], self.means[used], self.factors[used], precision, moment)
+        own = self(len(moment)).distribution
+        return Posterior(found, own, found.mean, posterior.weights, sampler=found.draw)
 
     @torch.no_grad()
     def fit(self, latents: Float[Tensor, "b z"]) -> None:
@@ -145,19 +120,6 @@ class MixturePrior(Prior):
         self.factors.copy_(torch.eye(self.latent).expand_as(self.factors))
         self.factors[:used] = torch.linalg.cholesky(torch.from_numpy(covariances)).to(self.factors)
         self.fitted.fill_(True)
-
-
-def _drawn(
-    weights: Float[Tensor, "b c"], means: Float[Tensor, "b c z"], factors: Float[Tensor, "b c z z"], noise: Noise
-) -> Float[Tensor, "b z"]:
-    """Draw a component of each row's mixture by weight, and a point from it."""
-    cumulated = weights.cumsum(-1)
-    u = noise.at("component").uniform(1, like=weights)
-    index = (cumulated <= u * cumulated[:, -1:]).sum(-1)
-    rows = torch.arange(len(index), device=index.device)
-    eps = noise.at("point").normal(means.shape[-1], like=means)
-    z: Tensor = means[rows, index] + einsum(factors[rows, index], eps, "b i j, b j -> b i")
-    return z
 
 
 def _expectation_maximisation(x: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
