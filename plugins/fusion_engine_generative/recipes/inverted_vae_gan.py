@@ -68,8 +68,8 @@ def inverted_vae_gan(
         "losses": {**config["losses"], "codes": {"use": f"loss/{game}", "with": options}},
         "players": {"discriminator": ["dec_*", "seen_*", "seen", "score"]},
         "stages": [
-            {"name": "pretrain", "epochs": alone, "losses": ["reconstruction", "kl"]},
-            {"name": "together", "epochs": together, "losses": ["reconstruction", "kl", "codes"]},
+            {"name": "pretrain", "epochs": alone, "losses": list(config["losses"])},
+            {"name": "together", "epochs": together, "losses": [*config["losses"], "codes"]},
         ],
         "train": adversarial_training(1e-3, 0.5),
     }

@@ -22,9 +22,24 @@ def encoders(modalities: Modalities, prefix: str = "enc") -> Config:
 
 
 def inference(
-    modalities: Modalities, posterior: str, latent: int, private: Mapping[str, int], components: int
+    modalities: Modalities,
+    posterior: str,
+    latent: int,
+    private: Mapping[str, int],
+    components: int,
+    infer: bool = False,
 ) -> Config:
-    """A shared posterior, private ones, and a prior fitted to the latents of all of them."""
+    """A shared posterior, private ones, and a mixture fitted to the shared latents, under which ``infer`` infers.
+
+    Raises:
+        ConfigError: there is to be none, and yet it is to infer.
+    """
+    if infer and not components:
+        raise ConfigError(
+            "there is no mixture to infer under",
+            where="'infer'",
+            fix="give 'components', how many the mixture has, or leave 'infer' out",
+        )
     nodes: Config = {
         "post": {"use": f"posterior/{posterior}", "in": [f"enc_{m}" for m in modalities], "with": {"latent": latent}}
     }
@@ -35,9 +50,20 @@ def inference(
         nodes["mixture"] = {
             "use": "prior/mixture",
             "of": ["post"],
-            "with": {"latent": latent, "components": components},
+            "with": {"latent": latent, "components": components, **({"infer": True} if infer else {})},
         }
     return nodes
+
+
+def bound(posterior: str, beta: float, warmup_steps: int) -> Config:
+    """Reconstruction and KL, and what teaches the experts of a posterior that trains none of its own."""
+    losses: Config = {
+        "reconstruction": {"use": "loss/reconstruction"},
+        "kl": {"use": "loss/kl", "with": {"beta": beta, "warmup_steps": warmup_steps}},
+    }
+    if posterior.rpartition(".")[2] == "jmvae":
+        losses["experts"] = {"use": "loss/jmvae_kl", "with": {"alpha": 10.0, "detach": True}}
+    return losses
 
 
 def decoders(

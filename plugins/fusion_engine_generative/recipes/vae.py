@@ -4,7 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fusion_engine_generative.recipes.parts import Config, Modalities, declared, decoders, encoders, inference
+from fusion_engine_generative.recipes.parts import (
+    Config,
+    Modalities,
+    bound,
+    declared,
+    decoders,
+    encoders,
+    inference,
+)
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -19,10 +27,13 @@ def vae(
     warmup_steps: Annotated[int, Field(ge=0)] = 200,
     epochs: Positive = 50,
     components: Annotated[int, Field(ge=0)] = 32,
+    infer: bool = False,
 ) -> Config:
     """Train reconstruction and KL; afterwards fit a mixture of ``components`` to the latents (0: none).
 
-    Routing: encoders, posteriors and decoders receive reconstruction; encoders and posteriors KL, decoders never.
+    Routing: encoders, posteriors and decoders receive reconstruction; encoders and posteriors KL, decoders never. With
+    the posterior jmvae, whose experts nothing else teaches, they learn from the joint by ``loss/jmvae_kl``, detached:
+    that reaches encoders and experts.
 
     Args:
         modalities: what there is.
@@ -33,18 +44,16 @@ def vae(
         warmup_steps: until beta is reached.
         epochs: of the only stage.
         components: of the mixture fitted to the shared latents.
+        infer: fill in what a row lacks under that mixture, too, instead of under N(0, I).
     """
-    own = private or {}
+    own, losses = private or {}, bound(posterior, beta, warmup_steps)
     return {
         "modalities": declared(modalities),
         "nodes": {
             **encoders(modalities),
-            **inference(modalities, posterior, latent, own, components),
+            **inference(modalities, posterior, latent, own, components, infer),
             **decoders(modalities, "post", own),
         },
-        "losses": {
-            "reconstruction": {"use": "loss/reconstruction"},
-            "kl": {"use": "loss/kl", "with": {"beta": beta, "warmup_steps": warmup_steps}},
-        },
-        "stages": [{"name": "train", "epochs": epochs, "losses": ["reconstruction", "kl"]}],
+        "losses": losses,
+        "stages": [{"name": "train", "epochs": epochs, "losses": list(losses)}],
     }

@@ -1,5 +1,6 @@
 """A multimodal VAE-GAN with a shared latent space, trained in stages."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from fusion_engine_generative.recipes.parts import (
     Config,
     Discriminators,
     Modalities,
+    adversarial_training,
     augmented,
     discriminators,
     games,
@@ -29,6 +31,7 @@ def vae_gan(
     beta: Weight = 1.0,
     warmup_steps: Annotated[int, Field(ge=0)] = 200,
     components: Annotated[int, Field(ge=0)] = 32,
+    infer: bool = False,
     game: str = "relativistic",
     discriminator: Discriminators = "joint",
     fusion: str = "concat",
@@ -50,7 +53,7 @@ def vae_gan(
 
     Args:
         modalities: what there is.
-        posterior, latent, private, beta, warmup_steps, components: as in ``vae``.
+        posterior, latent, private, beta, warmup_steps, components, infer: as in ``vae``.
         game: the adversarial loss.
         discriminator: one for each modality, a joint one, or both.
         fusion, width: of the joint discriminator.
@@ -62,6 +65,38 @@ def vae_gan(
         r1, r2: gamma of the penalties.
         epochs: of the three stages; default 30, 10, 30.
     """
+    _check(reconstruction, matching, relative)
+    own: dict[str, Any] = {"posterior": posterior, "latent": latent, "private": private, "beta": beta}
+    config = vae(modalities, **own, warmup_steps=warmup_steps, components=components, infer=infer)
+    nodes, scores = discriminators(modalities, fusion, discriminator, width)
+    options = {"weight": weight, **penalties(game, r1, r2), "fakes": {"reconstruction": 1, "prior": 1}}
+    played = games(scores, game, options | augmented(augment))
+    played = {name: {**loss, "relative_to": "reconstruction"} for name, loss in played.items()} if relative else played
+    likelihood = ["reconstruction"] if reconstruction else []
+    pixels = {"reconstruction": {"use": "loss/reconstruction", "with": {"weight": reconstruction or 1.0}}}
+    trunks = scores if discriminator == "each" else scores[:1]  # a joint trunk holds every modality's
+    matched = _matching(trunks, matching) if matching else {}
+    inferred = [name for name in config["losses"] if name != "reconstruction"]
+    pretrain, alone, together = epochs or [30, 10, 30]
+    return {
+        **config,
+        "nodes": {**config["nodes"], **nodes},
+        "losses": {**config["losses"], **pixels, **played, **matched},
+        "stages": [
+            {"name": "pretrain", "epochs": pretrain, "losses": list(config["losses"])},
+            {
+                "name": "adversarial",
+                "epochs": alone,
+                "losses": [*likelihood, *played, *matched],
+                "learn": ["disc_*", "score*", "dec_*"],
+            },
+            {"name": "together", "epochs": together, "losses": [*likelihood, *inferred, *played, *matched]},
+        ],
+        "train": adversarial_training(1e-3, 0.5),
+    }
+
+
+def _check(reconstruction: float, matching: float, relative: bool) -> None:
     if not (reconstruction or matching):
         raise ConfigError(
             "nothing says that a reconstruction is to look like its original",
@@ -74,43 +109,11 @@ def vae_gan(
             where="recipe 'vae_gan', 'relative'",
             fix="give 'reconstruction' a weight",
         )
-    own: dict[str, Any] = {"posterior": posterior, "latent": latent, "private": private, "beta": beta}
-    config = vae(modalities, **own, warmup_steps=warmup_steps, components=components)
-    nodes, scores = discriminators(modalities, fusion, discriminator, width)
-    options = {"weight": weight, **penalties(game, r1, r2), "fakes": {"reconstruction": 1, "prior": 1}}
-    played = games(scores, game, options | augmented(augment))
-    played = {name: {**loss, "relative_to": "reconstruction"} for name, loss in played.items()} if relative else played
-    likelihood = ["reconstruction"] if reconstruction else []
-    pixels = {"reconstruction": {"use": "loss/reconstruction", "with": {"weight": reconstruction or 1.0}}}
-    trunks = scores if discriminator == "each" else scores[:1]  # a joint trunk holds every modality's
-    matched: dict[str, Any] = {
-        score.replace("score", "matching"): {
-            "use": "loss/feature_matching",
-            "with": {"score": score, "weight": matching},
-        }
-        for score in (trunks if matching else [])
-    }
-    pretrain, alone, together = epochs or [30, 10, 30]
+
+
+def _matching(scores: Sequence[str], weight: float) -> Config:
+    """Feature matching in the trunk of each score."""
     return {
-        **config,
-        "nodes": {**config["nodes"], **nodes},
-        "losses": {**config["losses"], **pixels, **played, **matched},
-        "stages": [
-            {"name": "pretrain", "epochs": pretrain, "losses": ["reconstruction", "kl"]},
-            {
-                "name": "adversarial",
-                "epochs": alone,
-                "losses": [*likelihood, *played, *matched],
-                "learn": ["disc_*", "score*", "dec_*"],
-            },
-            {"name": "together", "epochs": together, "losses": [*likelihood, "kl", *played, *matched]},
-        ],
-        "train": {
-            "optimizer": {
-                "generator": {"lr": 1e-3, "betas": [0.5, 0.99]},
-                "discriminator": {"lr": 4e-4, "betas": [0.0, 0.99]},
-            },
-            "schedule": "cosine",
-            "ema_half_life": 2000,
-        },
+        score.replace("score", "matching"): {"use": "loss/feature_matching", "with": {"score": score, "weight": weight}}
+        for score in scores
     }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusion_engine import Engine, FusionError, FusionModel, Noise, Run
+from fusion_engine import ConfigError, Engine, FusionError, FusionModel, Noise, Run
 from fusion_engine.data import Prepared, Table, collate
 from fusion_engine_generative.recipes.parts import PREDICTS
 
@@ -87,6 +87,22 @@ def test_the_autoencoder_says_what_it_cannot(plain):
         plain.generate(2)
     with pytest.raises(FusionError, match="no posterior"):
         plain.latents(TEST)
+
+
+@pytest.mark.parametrize(("recipe", "epochs"), [("vae_gan", [20, 2, 8]), ("inverted_vae_gan", [24, 6])])
+def test_complete_rows_teach_the_experts_of_a_jmvae(toys, recipe, epochs):
+    model = trained(toys, recipe, plane(512, seed=0), lr=1e-2, epochs=epochs, posterior="jmvae", beta=0.1)
+    made = model.translate({"x": TEST["x"]}, to="y")
+    assert error(made, TEST["y"]) < 0.2  # .04; .96 by experts that nothing teaches
+    assert error(model.reconstruct(TEST)["y"], TEST["y"]) < 0.3
+
+
+def test_a_recipe_infers_under_the_mixture_it_fits(toys):
+    model = toys.recipe("vae_gan", dict.fromkeys("xy", PART), posterior="poe", components=4, infer=True)
+    assert model.graph["mixture"].infers
+    assert not toys.recipe("vae_gan", dict.fromkeys("xy", PART), components=4).graph["mixture"].infers
+    with pytest.raises(ConfigError, match=r"(?s)no mixture to infer under.*'components'"):
+        toys.recipe("vae", dict.fromkeys("xy", PART), components=0, infer=True)
 
 
 def test_codes_of_the_aae_are_more_like_the_prior_than_the_autoencoders(toys, plain):
