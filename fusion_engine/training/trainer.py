@@ -25,9 +25,12 @@ from fusion_engine.training.checkpoint import read_checkpoint, write_checkpoint
 from fusion_engine.training.ema import Average
 from fusion_engine.training.monitor import MONITOR, Monitor
 from fusion_engine.training.turns import Turn, take_turn
+from fusion_engine.training.untaught import Untaught
 from fusion_engine.wiring import match
 
 log = logging.getLogger("fusion_engine")
+FEWEST_STEPS = 10
+"""Before so many steps nothing is said of what has not learned: residual blocks start at zero, one behind the other."""
 
 
 @dataclass
@@ -86,9 +89,11 @@ class Trainer:
         self.monitor = None if train.monitor is None else Monitor(graph, rows, train.monitor, train.seed)
         self.turns: list[Turn] = []
         self.taught: set[Player] = set()
+        learning = list[nn.Parameter]()
         for stage in config.stages:
             check_rows(graph, stage.losses, self.batches.size, place.world * train.accumulate, len(rows))
-            self._turns(stage)
+            learning += [p for turn in self._turns(stage) for p in turn.parameters]
+        self.untaught = Untaught(graph, learning)
 
     # What a stage is
 
@@ -155,6 +160,8 @@ class Trainer:
                 while self.progress.stage < len(self.config.stages) and self.stopped is None:
                     self._stage(self.config.stages[self.progress.stage], restored)
                     restored = None
+                if not resume:
+                    self._tell_untaught()
             except KeyboardInterrupt:
                 self.interrupted = True
             self.graph.eval()
@@ -222,6 +229,13 @@ class Trainer:
                     fix="widen 'learn', or choose losses that reach those nodes (see the routing tables in the guide)",
                 )
 
+    def _tell_untaught(self) -> None:
+        """Warn of what was to learn and no loss has ever reached: it is what it was at the start."""
+        left = self.untaught.told()
+        if left and self.progress.step >= FEWEST_STEPS and self.fabric.global_rank == 0:
+            fix = "add a loss that reaches them, or rows that have what they read; or leave the node out of 'learn'"
+            log.warning("parameters that no gradient has reached, %s. Fix: %s", left, fix)
+
     def step(self, batches: list[Any]) -> dict[str, float]:
         """Give every player its turns on one step's micro-batches."""
         train, metrics, clock = self.config.train, dict[str, float](), self.clock
@@ -246,6 +260,7 @@ class Trainer:
                     autocast=self.fabric.autocast,
                 )
                 metrics |= {f"{turn.player}/{name}": value for name, value in means.items()}
+            self.untaught.look()
             if any(p.grad is not None for p in turn.parameters):
                 self.taught.add(turn.player)
         if self.average is not None and any(turn.player == "generator" for turn in self.turns):
