@@ -1,7 +1,7 @@
 """A VAE-GAN on four modalities against MultiVae's MoPoE, MVTCAE and MMVAE+.
 
     pip install "fusion-engine[benchmark]"
-    python examples/08_against_multivae.py [--path digits.npz] [--seeds 5] [--out runs/against_multivae]
+    python examples/08_against_multivae.py [--path digits.npz] [--first 0] [--seeds 5] [--out FOLDER]
 
 All four have the same encoders, decoders, likelihoods, batches, steps, optimizer, average of weights, mixture fitted to
 the latents, and judges; MultiVae computes the objectives of its three. Written: figures.csv, a line for every variant,
@@ -56,13 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--path", help="another data set of the digits' layout")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed; processes may share --out")
     parser.add_argument("--out", type=Path, default=Path("runs/against_multivae"))
     parser.add_argument("--models", nargs="+", default=["VAE-GAN", *MODELS], choices=["VAE-GAN", *MODELS])
     parser.add_argument("--set", action="append", default=[], help="key.key=value changes the config")
     given = parser.parse_args()
     settings = given.set + ([f"data.with.path={given.path}"] if given.path else [])
     chosen = {name: config for name, config in variants(settings).items() if name in given.models}
-    study(Engine(plugins=[PLUGIN]), chosen, range(given.seeds), given.out, console=Console())
+    study(Engine(plugins=[PLUGIN]), chosen, range(given.first, given.first + given.seeds), given.out, console=Console())
     print((given.out / "figures.md").read_text())
 
 

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -236,6 +238,36 @@ def train_judges(
         if judge.metrics["interrupted"]:
             raise KeyboardInterrupt
         judges[name] = Judge(judge, name, _reader(name, whole[0][name], labels))
+    return judges
+
+
+def kept_judges(
+    engine: Engine,
+    model: FusionModel,
+    rows: Sequence[Mapping[str, Any]],
+    settings: EvaluationConfig,
+    labels: Labels | None = None,
+    *,
+    folder: Path,
+) -> dict[str, Judge]:
+    """Load the judges that an earlier call has left in a folder; else train them and leave them there.
+
+    Raises:
+        KeyboardInterrupt: a judge was interrupted; nothing is left.
+    """
+    names = judged(model, settings)
+    if not names:
+        return {}
+    if folder.exists():
+        firsts = {name: whole_rows(rows, [name, settings.label])[0][name] for name in names}
+        return {name: Judge(engine.load(folder / name), name, _reader(name, firsts[name], labels)) for name in names}
+    judges = train_judges(engine, model, rows, settings, labels)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as beside:
+        for name, judge in judges.items():
+            judge.model.save(Path(beside) / "whole" / name)
+        if not folder.exists():  # another process may have been faster, with the same judges
+            (Path(beside) / "whole").replace(folder)
     return judges
 
 

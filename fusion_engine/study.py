@@ -14,13 +14,15 @@ from fusion_engine.config import RunConfig, override, read_config
 from fusion_engine.engine import Engine
 from fusion_engine.environment import commit
 from fusion_engine.errors import ConfigError
-from fusion_engine.judging import Judge, PrepareTest, check_label, train_judges
+from fusion_engine.judging import Judge, PrepareTest, check_label, kept_judges
 from fusion_engine.predicting import all_figures
 from fusion_engine.report.tables import read_csv, write_csv
 from fusion_engine.signature import config_model
 
 Settings = Callable[[int], Sequence[str]]
 """Settings ``key.key=value`` by seed."""
+FIGURES, RUNS, JUDGES = "figures.csv", "runs", "judges"
+"""What a study's folder holds: all figures; those of each run; the judges of each seed."""
 
 
 def study(
@@ -36,7 +38,8 @@ def study(
 
     A seed sets ``train.seed`` and, where the data set has one, ``data.with.seed``. ``folder`` gets ``figures.csv``,
     written after each run, with variant, seed, a hash of the config, steps, seconds, commit and number of parameters;
-    and ``figures.md``, means and deviations. Runs that the file already holds are not repeated.
+    and ``figures.md``, means and deviations. Runs that the folder already holds are not repeated, and a seed's judges
+    are kept in it, so that several processes may share a folder, each with seeds or variants of its own.
 
     Args:
         engine: with the plugins that the configs need.
@@ -52,8 +55,7 @@ def study(
         KeyboardInterrupt: a run was interrupted; it is not in the tables, and a further call repeats it.
     """
     show = console or Console(quiet=True)
-    path = folder / "figures.csv"
-    rows = [row | {"variant": str(row["variant"])} for row in read_csv(path)] if path.exists() else []
+    rows = _done(folder)
     for seed in seeds:
         changed = {name: override(config, each(seed) if each else []) for name, config in variants.items()}
         configs = {name: _seeded(engine, config, seed) for name, config in changed.items()}
@@ -61,17 +63,33 @@ def study(
         folder.mkdir(parents=True, exist_ok=True)
         judges: dict[str, Judge] = {}
         for name, config in configs.items():
+            rows = _done(folder)
             done = {row.get("config") for row in rows if row["variant"] == name and row["seed"] == seed}
             if done == {digest(config)}:
                 continue
             if done:
                 fix = "write to another folder, or remove the old one"
                 raise ConfigError(f"{folder} holds figures of another config as {name!r}, seed {seed}", fix=fix)
-            rows += _run(engine, name, config, judges)
-            write_csv(rows, path)
+            found = _run(engine, name, config, judges, folder)
+            (folder / RUNS).mkdir(exist_ok=True)
+            write_csv(found, folder / RUNS / f"{_hash(f'{name} {digest(config)}')}.csv")
+            rows = _done(folder)
+            write_csv(rows, folder / FIGURES)
             (folder / "figures.md").write_text(as_markdown(rows), encoding="utf-8")
-            show.print(f"{name}, seed {seed}: {rows[-1]['steps']} steps, {rows[-1]['seconds']:.0f} s", highlight=False)
+            show.print(f"{name}, seed {seed}: {found[0]['steps']} steps, {found[0]['seconds']:.0f} s", highlight=False)
     return rows
+
+
+def _done(folder: Path) -> list[dict[str, Any]]:
+    """Read what the folder holds: its figures, and runs of other processes that are not among them yet."""
+    runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for path in (folder / FIGURES, *sorted((folder / RUNS).glob("*.csv"))):
+        found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in read_csv(path) if path.exists() else []:
+            row["variant"] = str(row["variant"])
+            found.setdefault((row["variant"], row["seed"]), []).append(row)
+        runs |= {run: rows for run, rows in found.items() if run not in runs}
+    return [row for run in runs.values() for row in run]
 
 
 def _seeded(engine: Engine, config: Mapping[str, Any], seed: int) -> RunConfig:
@@ -103,7 +121,7 @@ def _check(configs: Mapping[str, RunConfig]) -> None:
                 raise ConfigError(f"the variant {name!r} differs from the first in {section!r}", fix=fix)
 
 
-def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge]) -> list[dict[str, Any]]:
+def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge], folder: Path) -> list[dict[str, Any]]:
     code = commit()  # noted before hours of training, in which the files may change
     model = engine.build(config)
     data, settings = engine.dataset(config), config.evaluation
@@ -115,7 +133,9 @@ def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge])
         raise KeyboardInterrupt
     seconds = round(time.monotonic() - started, 1)
     if not judges:
-        judges |= train_judges(engine, model, data.train, settings, data.labels)
+        what = {key: config.plain()[key] for key in ("modalities", "data", "evaluation")}
+        kept = folder / JUDGES / _hash(json.dumps(what, sort_keys=True))
+        judges |= kept_judges(engine, model, data.train, settings, data.labels, folder=kept)
     run: dict[str, Any] = {"variant": name, "seed": config.train.seed, "config": digest(config)}
     run |= {"steps": model.progress.step, "seconds": seconds, "commit": code}
     run["parameters"] = sum(p.numel() for p in model.graph.parameters())
@@ -124,8 +144,11 @@ def _run(engine: Engine, name: str, config: RunConfig, judges: dict[str, Judge])
 
 def digest(config: RunConfig) -> str:
     """Name a config: a hash of all it says."""
-    plain = json.dumps(config.plain(), sort_keys=True)
-    return "c" + hashlib.blake2b(plain.encode(), digest_size=6).hexdigest()
+    return "c" + _hash(json.dumps(config.plain(), sort_keys=True))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

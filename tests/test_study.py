@@ -61,6 +61,21 @@ def test_every_variant_meets_every_seed_and_what_is_done_is_not_repeated(engine:
         study(engine, {"short": longer(3)}, [0], tmp_path)
 
 
+def test_processes_share_a_folder_and_its_judges(engine: Engine, tmp_path: Path) -> None:
+    alone = study(engine, {"short": SMALL, "long": longer(4)}, [0], tmp_path / "alone")
+    study(engine, {"short": SMALL}, [0], tmp_path / "shared")
+    others = (tmp_path / "shared" / "figures.csv").read_bytes()
+    (judges,) = (tmp_path / "shared" / "judges").iterdir()
+    weights = {p: p.stat().st_mtime_ns for p in judges.rglob("*.safetensors")}
+    assert len(weights) == 2
+    study(engine, {"long": longer(4)}, [0], tmp_path / "shared")
+    assert {p: p.stat().st_mtime_ns for p in judges.rglob("*.safetensors")} == weights
+    (tmp_path / "shared" / "figures.csv").write_bytes(others)  # as if both had written at once
+    together = study(engine, {"short": SMALL, "long": longer(4)}, [0], tmp_path / "shared")
+    known = {(r["variant"], r["name"]): (r["value"], r.get("note")) for r in alone}
+    assert {(r["variant"], r["name"]): (r["value"], r.get("note")) for r in together} == known
+
+
 def read_csv_of(text: str, folder: Path) -> list[dict[str, Any]]:
     path = folder / "again.csv"
     path.write_text(text)

@@ -234,7 +234,7 @@ class Trainer:
         left = self.untaught.told()
         if left and self.progress.step >= FEWEST_STEPS and self.fabric.global_rank == 0:
             fix = "add a loss that reaches them, or rows that have what they read; or leave the node out of 'learn'"
-            log.warning("parameters that no gradient has reached, %s. Fix: %s", left, fix)
+            log.warning("no gradient has reached these weights, which were to learn: %s. Fix: %s", left, fix)
 
     def step(self, batches: list[Any]) -> dict[str, float]:
         """Give every player its turns on one step's micro-batches."""

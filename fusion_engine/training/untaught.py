@@ -1,4 +1,8 @@
-"""What no loss has reached: parameters that were to learn and never received a gradient."""
+"""What no loss has reached: weights that were to learn and never received a gradient.
+
+Vectors are left out: a placeholder waits for a row that lacks something, and a relativistic game, in which differences
+of scores count, has no use for their last bias.
+"""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -9,11 +13,11 @@ from torch import nn
 from fusion_engine.graph import Graph
 
 SHOWN = 3
-"""How many parameters of a node a message names."""
+"""How many weights of a node a message names."""
 
 
 class Untaught:
-    """Keeps the parameters that have had no gradient yet, or only zeros.
+    """Keeps the weights of two axes and more that have had no gradient yet, or only zeros.
 
     Args:
         graph: whose they are; what a component lists in ``unused_parameters`` is left out.
@@ -26,7 +30,7 @@ class Untaught:
             (node, name): p
             for node in graph.wiring.order
             for name, p in graph[node].named_parameters()
-            if id(p) in chosen and not _excused(graph[node], name)
+            if id(p) in chosen and p.ndim > 1 and not _excused(graph[node], name)
         }
 
     def look(self) -> None:
