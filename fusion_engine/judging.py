@@ -81,10 +81,10 @@ class Judge:
         index = {label: i for i, label in enumerate(self.classes)}
         return torch.tensor([index[label] for label in labels])
 
-    def admitted(self, signal: Signal) -> Bool[Tensor, "b c"]:
-        """Return the labels that each sample may stand for: read off it, else the one that the judge sees."""
+    def admitted(self, signal: Signal, seen: Int[Tensor, " b"] | None = None) -> Bool[Tensor, "b c"]:
+        """Return the labels that each sample may stand for: read off it, else the one that the judge sees, or saw."""
         if self.reads is None:
-            return one_hot(self.judge(signal)[0], len(self.classes)).bool()
+            return one_hot(self.judge(signal)[0] if seen is None else seen, len(self.classes)).bool()
         return self._sets([self.reads(raw) or frozenset() for raw in self._raws(signal)])
 
     def truth(self, raws: Sequence[Any], labels: Sequence[Any]) -> Bool[Tensor, "b c"]:

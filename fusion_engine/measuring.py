@@ -249,7 +249,7 @@ def _fidelity(
     for m, judge in judges.items():
         seen, fakes = zip(*(judge.judge(s[m]) for s in sets), strict=True)
         yield from _distances(m, real[m].features, known[m].features, fakes, seed)
-        admitted = torch.cat([judge.admitted(s[m]) for s in sets])
+        admitted = torch.cat([judge.admitted(s[m], classes) for s, classes in zip(sets, seen, strict=True)])
         if judge.reads is not None:
             yield from _readable(m, real[m].admitted, admitted)
         else:
@@ -293,7 +293,7 @@ def _distances(m: str, test: Tensor, train: Tensor, fakes: Sequence[Tensor], see
     note = "share of real samples with a generated one near"
     cover, best = _mean([c.fake.coverage for c in covers]), _mean([c.real.coverage for c in covers])
     yield Figure(f"coverage: {m}", cover, best, note=note)
-    share = _mean([memorising(train, test, fake).share for fake in fakes])
+    share = memorising(train, test, torch.cat(list(fakes))).share  # the sets are of one size
     note = "share of samples closer to training data than 95 % of test data are"
     yield Figure(f"memorising: {m}", share, memorising(train, test, test).share, note=note)
     kernels = [kernel_with_floor(test, train, fake, seed=seed + i) for i, fake in enumerate(fakes)]
