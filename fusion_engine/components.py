@@ -322,6 +322,8 @@ class Prior(nn.Module, ABC):
     """True where it learns with the posterior that it is wired ``of``."""
     draws: int = 1
     """How many draws of the posteriors a row ``fit`` is given."""
+    candidates: int = 1
+    """Of how many ``proposals`` a row generation keeps the best."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -333,6 +335,14 @@ class Prior(nn.Module, ABC):
 
     def fit(self, latents: Float[Tensor, "b z"]) -> None:
         """Learn from latents; a fixed prior has nothing to learn. What is learned is kept in buffers."""
+
+    def proposals(self, noise: Noise, k: int) -> Float[Tensor, "k b z"]:
+        """Draw k values of z a row for generation to choose from; the first is what is drawn where there is no choice.
+
+        By default they are independent; a mixture takes those of a row from one component.
+        """
+        prior = self(len(noise.index))
+        return torch.stack([prior.sampled(noise.at("candidate", i) if i else noise).z for i in range(k)])
 
     def infer(self, posterior: Posterior) -> Posterior:
         """Say what a trained model infers from a row with this prior in place of the one that it was trained with.

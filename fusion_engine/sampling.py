@@ -4,10 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Normal
 
 from fusion_engine.components import Prior
+from fusion_engine.noise import Noise
+from fusion_engine.priors import log_density
 from fusion_engine.requests import decoder
 from fusion_engine.run import Run, fitted_draws, prior_draw
 from fusion_engine.values import Posterior, Signal
@@ -23,8 +26,48 @@ def started(run: Run, priors: Iterable[str]) -> Run:
     """Replay with z of every posterior drawn from the given fitted priors, else from the one it is trained with."""
     b, noise, graph = len(run.batch), run.noise("generate"), run.graph
     draws = {p: prior_draw(graph, p, b, noise.at(p)) for p in graph.wiring.of_kind("posterior")}
-    draws |= fitted_draws(graph, priors, b, noise)
+    names = list(priors)
+    draws |= fitted_draws(graph, names, b, noise)
+    for name in names:
+        if cast(Prior, graph[name]).candidates > 1:
+            draws |= _chosen(run, name, draws, noise.at(name))
     return replayed(run, draws)
+
+
+def _chosen(run: Run, name: str, draws: dict[str, Posterior], noise: Noise) -> dict[str, Posterior]:
+    """Of a fitted prior's proposals keep in each row the one that its own decodings make most likely.
+
+        z = argmax_j min_e log e(z_j given what is decoded from z_j)
+
+    with e the experts, or the posterior where it has none; several posteriors are added up. A model hears in this way
+    where its modalities do not agree.
+    """
+    graph, prior = run.graph, cast(Prior, run.graph[name])
+    posteriors = graph.fitted_priors()[name]
+    proposals = prior.proposals(noise, prior.candidates)
+    widths = [graph.posterior(p).latent for p in posteriors]
+    starts = [dict(zip(posteriors, torch.split(z, widths, -1), strict=True)) for z in proposals]
+    scores = [_agreement(run, {p: draws[p].with_z(z) for p, z in start.items()}, draws) for start in starts]
+    best = torch.stack(scores).argmax(0)
+    z = proposals[best, torch.arange(len(best), device=best.device)]
+    return {p: draws[p].with_z(part) for p, part in zip(posteriors, torch.split(z, widths, -1), strict=True)}
+
+
+def _agreement(run: Run, start: dict[str, Posterior], others: dict[str, Posterior]) -> Float[Tensor, " b"]:
+    """Decode a start, encode what is decoded, and say how likely the least convinced expert finds the start."""
+    view, wiring = replayed(run, others | start), run.wiring
+    above = frozenset().union(*(wiring.ancestors(p) for p in start))
+    made = {m: decode(view, d, False) for m in wiring.modalities if m in above and (d := wiring.decoder_of(m))}
+    everywhere = torch.ones(len(run.batch), dtype=torch.bool, device=next(iter(start.values())).z.device)
+    again = run.replay(made, present=dict.fromkeys(made, everywhere), label=("again",))
+    total = torch.zeros(len(run.batch), device=everywhere.device)
+    for name, drawn in start.items():
+        found = cast(Posterior, again[name])
+        judges = {e: q for e, q in found.experts.items() if bool(again.present(e).all())} or {
+            name: again.one(name).distribution
+        }
+        total = total + torch.stack([log_density(q, drawn.z) for q in judges.values()]).amin(0)
+    return total
 
 
 def replayed(run: Run, posteriors: dict[str, Posterior]) -> Run:

@@ -5,7 +5,8 @@ import torch
 from torch.distributions import Normal
 from torch.testing import assert_close
 
-from fusion_engine import Posterior, sampling
+from fusion_engine import Noise, Posterior, sampling
+from fusion_engine.data import Prepared
 
 NODES = {
     "enc_a": {"use": "encoder/toys.mlp", "in": "a"},
@@ -95,3 +96,42 @@ def test_several_draws_a_row_hold_more_components(toys):
     assert int((again.weights > 0).sum()) == 200
     for name, buffer in model.graph["mixture"].named_buffers():
         assert torch.equal(buffer, again.get_buffer(name))
+
+
+def scores(model, z):
+    """The least convinced expert's log density of z, given what is decoded from z: by separate calls."""
+    a = model.graph["dec_a"](torch.cat([z["post"], z["own"]], -1), {}).mean.data
+    b = model.graph["dec_b"](z["post"], {}).mean.data
+    (run,) = model.runs({"a": a.tolist(), "b": b.tolist()})
+    shared = [q.log_prob(z["post"]).sum(-1) for q in run["post"].experts.values()]
+    assert len(shared) == 2
+    return torch.stack(shared).amin(0) + run["own"].distribution.log_prob(z["own"]).sum(-1)
+
+
+def test_generation_keeps_the_candidate_that_its_decodings_make_most_likely(toys):
+    model, _ = fitted(toys, ["post", "own"], infer=False, candidates=5)
+    n, prior = 40, model.graph["mixture"]
+    (run,) = model.runs(Prepared([{}] * n, model.modalities), seed=3)
+    proposals = prior.proposals(run.noise("generate").at("mixture"), 5)
+    found = torch.stack([scores(model, {"post": z[:, :3], "own": z[:, 3:]}) for z in proposals])
+    best = found.argmax(0)
+    assert len(best.unique()) == 5
+    z = proposals[best, torch.arange(n)]
+    made = model.generated_signals(n, seed=3)
+    assert_close(made["a"].data, model.graph["dec_a"](z, {}).mean.data)
+    assert_close(made["b"].data, model.graph["dec_b"](z[:, :3], {}).mean.data)
+    prior.candidates = 1
+    first = model.generated_signals(n, seed=3)
+    assert_close(first["b"].data, model.graph["dec_b"](proposals[0][:, :3], {}).mean.data)
+
+
+def test_candidates_of_a_row_are_of_one_component(toys):
+    prior = fitted(toys, "post", infer=False)[0].graph["mixture"]
+    prior.means.copy_(torch.arange(4.0)[:, None] * 100)
+    prior.factors.copy_(torch.eye(3).expand(4, 3, 3))
+    component = (prior.proposals(Noise.of(500, seed=0), 3) / 100).round()
+    assert torch.equal(component, component[:1].expand(3, -1, -1))
+    counts = torch.bincount(component[0, :, 0].long(), minlength=4) / 500
+    assert_close(counts, prior.weights, atol=0.08, rtol=0)
+    offsets = prior.proposals(Noise.of(500, seed=0), 3) - component * 100
+    assert_close(torch.corrcoef(offsets.reshape(3, -1)), torch.eye(3), atol=0.1, rtol=0)

@@ -36,6 +36,8 @@ class MixturePrior(Prior):
         components: the most that are fitted.
         draws: of the posteriors a row, that it is fitted to: more of them hold more components.
         infer: whether translation, reconstruction and imputation use it too; the posteriors must be normal.
+        candidates: points drawn from a row's component, of which generation keeps the one that its decodings, encoded
+            again, make most likely. Components keep their weights, so that no kind of sample is preferred.
     """
 
     fits = True
@@ -51,9 +53,10 @@ class MixturePrior(Prior):
         components: Annotated[int, Field(ge=1)] = 32,
         draws: Annotated[int, Field(ge=1)] = 1,
         infer: bool = False,
+        candidates: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__(latent)
-        self.draws, self.infers = draws, infer
+        self.draws, self.infers, self.candidates = draws, infer, candidates
         self.register_buffer("weights", torch.full([components], 1 / components))
         self.register_buffer("means", torch.zeros(components, latent))
         self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
@@ -68,11 +71,16 @@ class MixturePrior(Prior):
 
     def sample(self, noise: Noise) -> Float[Tensor, "b z"]:
         """Draw a component by weight and a point from it."""
+        return self.proposals(noise, 1)[0]
+
+    def proposals(self, noise: Noise, k: int) -> Float[Tensor, "k b z"]:
+        """Draw a component of each row by weight and k points from it; the first is that of ``sample``."""
         cumulated = self.weights.cumsum(-1)
         u = noise.at("component").uniform(1, like=cumulated)
         index = (cumulated <= u * cumulated[-1]).sum(-1)
-        eps = noise.at("point").normal(self.latent, like=self.means)
-        return self.means[index] + einsum(self.factors[index], eps, "b i j, b j -> b i")
+        keys = [noise.at("point"), *(noise.at("point", i) for i in range(1, k))]
+        eps = torch.stack([key.normal(self.latent, like=self.means) for key in keys])
+        return self.means[index] + einsum(self.factors[index], eps, "b i j, k b j -> k b i")
 
     def infer(self, posterior: Posterior) -> Posterior:
         """Put what is inferred [b z] under this prior; its z is the mean. Until ``fit`` nothing changes.
