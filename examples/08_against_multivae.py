@@ -8,8 +8,8 @@ the latents, and judges; MultiVae computes the objectives of its three. Written:
 seed and figure, and figures.md, means and deviations over the seeds.
 
 Result, seed 0 on real recordings, VAE-GAN / MoPoE / MVTCAE / MMVAE+: coherence from one modality (text never a source)
-.93 / .84 / .42 / .86, joint .71 / .76 / .75 / .61; Fréchet distance less floor of images .7 / 2.2 / 1.3 / 19, of speech
-1.8 / 6.2 / 2.8 / 26. docs/figures.md has the table, and what was tried.
+.93 / .84 / .42 / .86, joint .78 / .79 / .75 / .72; Fréchet distance less floor of images .4 / 1.9 / 1.0 / 18, of speech
+1.3 / 5.8 / 2.5 / 24. docs/figures.md has the table, and what was tried.
 """
 
 import argparse
