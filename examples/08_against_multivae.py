@@ -36,7 +36,8 @@ def baseline(config: dict, model: str, options: dict[str, float] | None = None) 
         m = name.removeprefix("dec_")
         nodes[f"own_{m}"] = {"use": "posterior/multivae_private", "in": f"enc_{m}", "with": {"latent": PRIVATE}}
         nodes[name]["in"] = {"z": ["post", f"own_{m}"]}
-    nodes["mixture"] |= {"with": {key: value for key, value in nodes["mixture"]["with"].items() if key != "infer"}}
+    ours = ("infer", "candidates")
+    nodes["mixture"] |= {"with": {key: value for key, value in nodes["mixture"]["with"].items() if key not in ours}}
     weights = config["losses"]["reconstruction"]["with"]["weights"]
     steps = sum(stage["steps"] for stage in config["stages"])
     return config | {
