@@ -73,10 +73,16 @@ def study(
             found = _run(engine, name, config, judges, folder)
             (folder / RUNS).mkdir(exist_ok=True)
             write_csv(found, folder / RUNS / f"{_hash(f'{name} {digest(config)}')}.csv")
-            rows = _done(folder)
-            write_csv(rows, folder / FIGURES)
-            (folder / "figures.md").write_text(as_markdown(rows), encoding="utf-8")
+            rows = _written(folder)
             show.print(f"{name}, seed {seed}: {found[0]['steps']} steps, {found[0]['seconds']:.0f} s", highlight=False)
+    return _written(folder)
+
+
+def _written(folder: Path) -> list[dict[str, Any]]:
+    """Write the tables of all that the folder holds."""
+    rows = _done(folder)
+    write_csv(rows, folder / FIGURES)
+    (folder / "figures.md").write_text(as_markdown(rows), encoding="utf-8")
     return rows
 
 

@@ -429,7 +429,7 @@ def test_the_saved_config_has_full_names_and_every_default(toys: Engine, trained
         target = toys.registry.resolve(part["use"]).load()
         assert part["with"].keys() == config_model(target).model_fields.keys()
     assert plain["nodes"]["post"]["use"] == "posterior/generative.poe"
-    mixture = {"latent": 2, "components": 2, "draws": 1, "infer": False}
+    mixture = {"latent": 2, "components": 2, "draws": 1, "infer": False, "candidates": 1}
     assert plain["nodes"]["mixture"]["with"] == mixture
     assert plain["train"]["optimizer"]["generator"]["lr"] == 1e-3
     assert plain["stages"][0]["learn"] == ["*"]

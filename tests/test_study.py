@@ -71,9 +71,12 @@ def test_processes_share_a_folder_and_its_judges(engine: Engine, tmp_path: Path)
     study(engine, {"long": longer(4)}, [0], tmp_path / "shared")
     assert {p: p.stat().st_mtime_ns for p in judges.rglob("*.safetensors")} == weights
     (tmp_path / "shared" / "figures.csv").write_bytes(others)  # as if both had written at once
+    (tmp_path / "shared" / "figures.md").unlink()
     together = study(engine, {"short": SMALL, "long": longer(4)}, [0], tmp_path / "shared")
     known = {(r["variant"], r["name"]): (r["value"], r.get("note")) for r in alone}
     assert {(r["variant"], r["name"]): (r["value"], r.get("note")) for r in together} == known
+    assert (tmp_path / "shared" / "figures.md").read_text() == as_markdown(together)
+    assert read_csv(tmp_path / "shared" / "figures.csv") == together
 
 
 def read_csv_of(text: str, folder: Path) -> list[dict[str, Any]]:
