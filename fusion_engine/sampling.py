@@ -63,10 +63,9 @@ def _agreement(run: Run, start: dict[str, Posterior], others: dict[str, Posterio
     total = torch.zeros(len(run.batch), device=everywhere.device)
     for name, drawn in start.items():
         found = cast(Posterior, again[name])
-        judges = {e: q for e, q in found.experts.items() if bool(again.present(e).all())} or {
-            name: again.one(name).distribution
-        }
-        total = total + torch.stack([log_density(q, drawn.z) for q in judges.values()]).amin(0)
+        experts = [q for e, q in found.experts.items() if bool(again.present(e).all())]
+        densities = [log_density(q, drawn.z) for q in experts or [again.one(name).distribution]]
+        total = total + torch.stack(densities).amin(0)
     return total
 
 
