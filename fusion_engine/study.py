@@ -75,7 +75,7 @@ def study(
             write_csv(found, folder / RUNS / f"{_hash(f'{name} {digest(config)}')}.csv")
             rows = _written(folder)
             show.print(f"{name}, seed {seed}: {found[0]['steps']} steps, {found[0]['seconds']:.0f} s", highlight=False)
-    return _written(folder)
+    return _written(folder) if rows else rows
 
 
 def _written(folder: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ class MixturePrior(Prior):
         draws: of the posteriors a row, that it is fitted to: more of them hold more components.
         infer: whether translation, reconstruction and imputation use it too; the posteriors must be normal.
         candidates: points drawn from a row's component, of which generation keeps the one that its decodings, encoded
-            again, make most likely. Components keep their weights, so that no kind of sample is preferred.
+            again, make most likely. Components keep their weights; within one, what is easily encoded is preferred.
     """
 
     fits = True
